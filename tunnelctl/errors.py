@@ -4,7 +4,7 @@
     ├── UsageProblem          2   a wrong command line
     │   └── AddressError      2   a host, port, URL or rule that cannot be one (a server answers 400 to it)
     ├── SettingsError        78   a file that we were told to read
-    ├── NameNotFound         68   the name service has no address
+    ├── NameNotFound         68   a host name cannot be resolved
     ├── Refused              69   the proxy answered, and the answer is no
     ├── AuthenticationFailed 77   407, or no usable credentials
     ├── TLSFailed            77   a certificate, or TLS itself
@@ -16,7 +16,7 @@
     │   └── TimedOut         75   a deadline struck; `what` names the phase
     │       └── Unanswered   75   while a proxy that was reached had not answered
     ├── MalformedAnswer      76   the peer does not speak HTTP, or speaks it wrongly
-    │   └── NoAnswer         76   it closed without answering
+    │   └── NoAnswer         76   it closed without a response
     └── CannotRun           126   the command of `run` cannot be executed
         └── CommandNotFound 127   it does not exist
 
@@ -97,7 +97,7 @@ class SettingsError(TunnelctlError):
 
 
 class NameNotFound(TunnelctlError):
-    """The name service has no address for a host."""
+    """The name service knows no address of a host."""
 
     exit_status = ExitStatus.NAME_NOT_FOUND
 
@@ -166,7 +166,7 @@ class MalformedAnswer(TunnelctlError):
 
 
 class NoAnswer(MalformedAnswer):
-    """The peer closed without answering: a load balancer in front of a proxy that is down does that."""
+    """The peer closed without a response: a load balancer in front of a proxy that is down does that."""
 
 
 class CannotRun(TunnelctlError):

@@ -14,7 +14,7 @@ class ExitStatus(IntEnum):
 
     OK = 0, "the tunnel ended cleanly, or the reader of stdout left, or the terminal or ssh hung up (SIGHUP)"
     USAGE = 2, "usage error: an unknown flag, a malformed host, port, URL or rule"
-    NAME_NOT_FOUND = 68, "a host name has no address"
+    NAME_NOT_FOUND = 68, "a host name cannot be resolved"
     REFUSED = 69, "the proxy refused the target (403, 502 and the like), or `check-policy` predicts a refusal"
     FAULT = 70, "a fault in tunnelctl itself"
     CANNOT_LISTEN = 71, "a listening address cannot be used"

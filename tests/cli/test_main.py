@@ -59,7 +59,7 @@ def test_an_error_prints_a_line_and_a_hint_and_sets_the_status(connect, capfd, a
     assert main(argv) == 69
     assert capfd.readouterr() == (
         "",
-        "tunnelctl: proxy p refused h:22: 403\nhint: the proxy is at one of its limits; try again later\n",
+        "tunnelctl: proxy p refused h:22: 403\nhint: the proxy has reached one of its limits; try again later\n",
     )
 
 

@@ -284,7 +284,7 @@ def test_a_reset_in_the_tunnel_is_tunnel_broken() -> None:
 
 NOTHING = (
     "tunnelctl: warning: tunnel to target.test:22 via proxy {}: ended by the proxy or the target after {} s, 0 bytes received: "
-    "many proxies let only TLS through, and some open a tunnel before they reach the target; "
+    "many proxies allow only TLS, and some open a tunnel before they reach the target; "
     "`tunnelctl check target.test 22`, with the same flags for the proxy, tells more"
 )
 

@@ -309,10 +309,10 @@ def script_lookup(monkeypatch: pytest.MonkeyPatch, *hosts: str, error: BaseExcep
 @pytest.mark.parametrize(
     ("raised", "status", "text"),
     [
-        (socket.gaierror(socket.EAI_NONAME, "x"), 68, "it has no address"),
-        (socket.gaierror(socket.EAI_NODATA, "x"), 68, "it has no address"),
-        (socket.gaierror(socket.EAI_FAIL, "x"), 68, "it has no address"),
-        (UnicodeError("label too long"), 68, "it has no address"),
+        (socket.gaierror(socket.EAI_NONAME, "x"), 68, "no such host"),
+        (socket.gaierror(socket.EAI_NODATA, "x"), 68, "no such host"),
+        (socket.gaierror(socket.EAI_FAIL, "x"), 68, "no such host"),
+        (UnicodeError("label too long"), 68, "no such host"),
         (socket.gaierror(socket.EAI_AGAIN, "x"), 75, "the name service does not answer"),
         (OSError(24, "Too many open files"), 75, "too many open files"),  # EAI_SYSTEM becomes this
     ],
@@ -320,8 +320,8 @@ def script_lookup(monkeypatch: pytest.MonkeyPatch, *hosts: str, error: BaseExcep
 def test_failed_lookups_have_status_and_cause(monkeypatch: pytest.MonkeyPatch, raised: Exception, status: int, text: str) -> None:
     script_lookup(monkeypatch, error=raised)
     error = failed(route_through("proxy.test:1"))
-    assert (error.exit_status, error.what, error.cause) == (status, "cannot look up proxy proxy.test", text)
-    assert failed(Route(TARGET, ())).what == "cannot look up target target.test"
+    assert (error.exit_status, error.what, error.cause) == (status, "cannot resolve proxy proxy.test", text)
+    assert failed(Route(TARGET, ())).what == "cannot resolve target target.test"
 
 
 @pytest.mark.parametrize(("family", "wanted"), [(4, socket.AF_INET), (6, socket.AF_INET6), (0, socket.AF_UNSPEC)])
@@ -329,7 +329,7 @@ def test_the_lookup_queries_the_chosen_address_family(monkeypatch: pytest.Monkey
     asked = script_lookup(monkeypatch, error=socket.gaierror(socket.EAI_NONAME, "x"))
     error = failed(route_through("proxy.test:1", family=family), NameNotFound)
     assert asked == [wanted]
-    assert error.cause.endswith(f"no address in IPv{family}" if family else "no address")
+    assert error.cause.endswith(f"no IPv{family} address" if family else "no such host")
 
 
 @pytest.mark.parametrize(("family", "host"), [(4, "[::1]"), (6, "127.0.0.1")])
@@ -350,7 +350,7 @@ def straight(address: Address = TARGET, origin: str = "no proxy is configured", 
     return Route(address, (), origin=origin, **others)  # type: ignore[arg-type]
 
 
-NONE_NAMED = "no proxy was used (no proxy is configured); give one with -x URL"
+NONE_NAMED = "no proxy is configured: run `tunnelctl check` to find a proxy, and give it with -x URL"
 UNUSED = "http_proxy is set, but tunnelctl ignores it: set https_proxy, or give -x URL"
 
 
@@ -374,15 +374,15 @@ def test_hints_for_failed_direct_connections(monkeypatch: pytest.MonkeyPatch, ch
     with held, black_hole_port() as silent:
         assert hint_of(failed(chosen._replace(target=Address("127.0.0.1", port)))) == hint
         slow = chosen._replace(target=Address("127.0.0.1", silent), timeout=BRIEF)
-        assert hint_of(failed(slow, TimedOut)) == (hint or "--timeout sets the time limit for opening the tunnel")
+        assert hint_of(failed(slow, TimedOut)) == (hint or "--timeout sets the time limit for opening a tunnel")
 
 
 def test_hints_for_an_unknown_proxy_name(monkeypatch: pytest.MonkeyPatch) -> None:
     script_lookup(monkeypatch, error=socket.gaierror(socket.EAI_NONAME, "x"))
     known = "is it spelled right? Some names are known inside a company's network or VPN only"
     assert hint_of(failed(route_through("proxy.test:1"))) == known
-    assert hint_of(failed(route_through("proxy.test:1", family=4))) == "does it have one in IPv6? Then leave -4 out"
-    assert hint_of(failed(route_through("proxy.test:1", family=6))) == "does it have one in IPv4? Then leave -6 out"
+    assert hint_of(failed(route_through("proxy.test:1", family=4))) == "if it has an IPv6 address, leave -4 out"
+    assert hint_of(failed(route_through("proxy.test:1", family=6))) == "if it has an IPv4 address, leave -6 out"
 
 
 def refused_at(hop: Hop, monkeypatch: pytest.MonkeyPatch) -> str:

@@ -163,7 +163,7 @@ def test_the_forward_of_another_user_gets_nothing(runtime: Path, env: dict[str, 
     monkeypatch.setattr(module, "is_same_user", lambda _: False)
     with listening(runtime, "work") as listener:
         error = fails(Unreachable, "work", env)
-        assert error.cause == "another user listens there"
+        assert error.cause == "it belongs to another user"
         with listener.accept()[0] as accepted:
             assert accepted.recv(100) == b""
 

@@ -70,7 +70,7 @@ def test_an_unknown_name_is_an_error_that_lists_what_runs(runtime: Path) -> None
     assert hint_of(nothing.value) == "nothing is running"
     with closing(listener(runtime, "a")), closing(listener(runtime, "b")), pytest.raises(Unreachable) as other:
         named(["x\x1b[2J"], env(runtime))
-    assert line_of(other.value) == "x\x1b[2J: nothing of this name is running"
+    assert line_of(other.value) == "x\x1b[2J: no running process has this name"
     assert hint_of(other.value) == "these are running: a, b"
 
 
@@ -102,6 +102,6 @@ def test_an_answer_of_another_version_is_an_error(runtime: Path, body: bytes) ->
 
         thread = threading.Thread(target=answer)
         thread.start()
-        with pytest.raises(Unreachable, match="as another version of tunnelctl does"):
+        with pytest.raises(Unreachable, match="it is another version of tunnelctl"):
             running(env(runtime))[0].status()
         thread.join(SECONDS)

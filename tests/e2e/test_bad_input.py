@@ -413,7 +413,7 @@ def forwarding(*argv: str) -> list[str]:
         (["-L", "8022:host"], "the local port or the target is missing"),
         (["-L", "70000:host:22"], "not a number from 1 to 65535"),
         (["-L", "8022:host:0"], "not a number from 1 to 65535"),
-        (["-L", "8022:ho st:22"], "a blank or control character in it"),
+        (["-L", "8022:ho st:22"], "it contains a blank or a control character"),
         (["-L", "localhost:8022:host:22"], "it must be an address, not a name"),
         (["-L", "::1:8022:host:22"], "an IPv6 address needs brackets"),
         (["-L", ""], "the value is empty"),

@@ -9,7 +9,7 @@ from tests.peers.scripted import Conversation, ScriptedServer
 
 ENVIRON = {"no_proxy": "10.*,http://a.test;corp.test:ssh", "https_proxy": "http://127.0.0.1:9"}
 TOLD = [
-    "http://*** in no_proxy: it is a URL: an entry is a host, without a scheme",
+    "http://*** in no_proxy: a URL: an entry is a host, without a scheme",
     "corp.test:ssh in no_proxy: port 'ssh' is not a number from 1 to 65535",
 ]
 

@@ -28,7 +28,7 @@ def test_no_more_than_the_limit_is_read() -> None:
     """A device has no end."""
     with pytest.raises(SettingsError) as caught:
         read_file("/dev/zero", "it", 2048)
-    assert (caught.value.what, caught.value.cause) == ("it", "it is larger than 2 KiB")
+    assert (caught.value.what, caught.value.cause) == ("it", "larger than 2 KiB")
     with pytest.raises(SettingsError, match="it: its first line is longer than 7 bytes"):
         read_first_line("/dev/zero", "it", 7)
 
@@ -52,7 +52,7 @@ def test_reading_a_pipe_stops_after_its_first_line(tmp_path: Path) -> None:
         writer.join(20)
 
 
-@pytest.mark.parametrize(("path", "cause"), [("/nonexistent", "no such file"), ("/", "is a directory"), ("a\0b", "NUL in it")])
+@pytest.mark.parametrize(("path", "cause"), [("/nonexistent", "no such file"), ("/", "is a directory"), ("a\0b", "contains a NUL")])
 def test_unreadable_files_are_settings_errors(path: str, cause: str) -> None:
     for read in (read_file, read_first_line):
         with pytest.raises(SettingsError, match=f"^it: .*{cause}") as caught:
@@ -70,9 +70,9 @@ def test_a_byte_order_mark_is_not_part_of_the_text(octets: bytes) -> None:
 @pytest.mark.parametrize(
     ("octets", "cause"),
     [
-        (b"secret\xff", "it is not UTF-8"),
-        ("secret".encode("utf-16"), "it is UTF-16, and has to be UTF-8"),
-        ("secret".encode("utf-16-be").join([b"\xfe\xff", b""]), "it is UTF-16, and has to be UTF-8"),
+        (b"secret\xff", "not UTF-8"),
+        ("secret".encode("utf-16"), "UTF-16; it must be UTF-8"),
+        ("secret".encode("utf-16-be").join([b"\xfe\xff", b""]), "UTF-16; it must be UTF-8"),
     ],
 )
 def test_an_encoding_error_does_not_show_the_content(octets: bytes, cause: str) -> None:

@@ -107,7 +107,7 @@ def test_git_goes_to_the_proxy_that_is_found(tmp_path: Path) -> None:
 
 @pytest.mark.peer("git")
 def test_git_ignores_https_proxy(tmp_path: Path) -> None:
-    """So a finding says: example.test has no address, and the proxy is not asked."""
+    """So a finding says: example.test cannot be resolved, and the proxy is not asked."""
     with ScriptedServer(lambda peer: None) as proxy:
         (tmp_path / ".gitconfig").write_text(f"[https]\nproxy = {proxy.url}\n")
         tell(tmp_path, "git", "ls-remote", "https://example.test/x", GIT_CONFIG_NOSYSTEM="1")

@@ -35,7 +35,7 @@ def test_a_proxy_with_a_scope_id_is_reached_and_not_sent_the_id() -> None:
         assert head.startswith(f"CONNECT {TARGET} HTTP/1.1\r\nHost: {TARGET}\r\n")
     assert not any("%" in head or ADDRESS in head for head in heads)
     assert "curl" in found["curl"]
-    assert found["missing"] == [75, "tunnelctl: cannot look up proxy fe80::1%nope: there is no such network interface\n"]
+    assert found["missing"] == [75, "tunnelctl: cannot resolve proxy fe80::1%nope: there is no such network interface\n"]
 
 
 def main() -> None:

@@ -46,7 +46,7 @@ def test_placeholders_are_shown_as_words_in_capitals():
 
 
 def test_messages_about_ignored_entries_have_no_exit_status():
-    entry = "ignored: ENTRY in VARIABLE: it is a URL: an entry is a host, without a scheme"
+    entry = "ignored: ENTRY in VARIABLE: a URL: an entry is a host, without a scheme"
     assert Message(None, entry, ()) in all_messages()
     assert {message.code for message in MESSAGES} > set(PASSED_OVER)
     assert [message for message in all_messages() if message.status and message.text.startswith(("entry ENTRY", "pattern "))] == []

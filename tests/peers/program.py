@@ -32,7 +32,10 @@ _LISTENING = re.compile(r'(?:listening on |\{"event": "listening".*?"address": "
 _CONTROL = re.compile(r'tunnelctl: control: |\{"event": "control"')
 
 # The lines that serve and forward print about themselves after the last of those; their number depends on the flags.
-_START_LINE = re.compile(r"tunnelctl: (?:targets|clients|use it|next proxy|TLS|workers|access log|admin|control): .*\n")
+_START_LINES = (
+    "targets|denied|report only|policy file|clients|use it|plain http|next proxy|TLS|workers|access log|status page|metrics|control"
+)
+_START_LINE = re.compile(rf"tunnelctl: (?:{_START_LINES}): .*\n")
 
 
 def patched(changes: str) -> Sequence[str]:

@@ -79,11 +79,11 @@ def test_proxy_urls_are_parsed(text, url):
         ("http://::1", "brackets"),
         ("http://a b", "blank"),
         ("http://2130706433:80", "four decimal numbers"),
-        ("http://[fe80::1%]:3128", "no name or number of an interface"),
-        ("http://[fe80::1%25a b]", "no name or number of an interface"),
-        ("http://[fe80::1%25a%25b]", "no name or number of an interface"),
+        ("http://[fe80::1%]:3128", "not the name or number of a network interface"),
+        ("http://[fe80::1%25a b]", "not the name or number of a network interface"),
+        ("http://[fe80::1%25a%25b]", "not the name or number of a network interface"),
         ("http://fe80::1%25eth0", "brackets"),
-        ("http://[fe80::1]%25eth0", "after ]"),
+        ("http://[fe80::1]%25eth0", "can follow ]"),
         ("http://[proxy.example%25eth0]", "brackets"),
         ("http://127.0.0.1%25eth0", "a character"),
     ],
@@ -101,7 +101,7 @@ def test_errors_give_the_cause_without_user_information(text, cause):
 def test_error_for_an_unknown_scheme_lists_the_supported_ones():
     with pytest.raises(AddressError) as caught:
         parse_proxy_url("ftp://proxy.example")
-    assert hint_of(caught.value) == "http, https, socks5, socks5h, socks, socks4a and socks4 are"
+    assert hint_of(caught.value) == "the schemes are http, https, socks5, socks5h, socks, socks4a and socks4"
 
 
 @pytest.mark.parametrize(

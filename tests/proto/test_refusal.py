@@ -187,7 +187,7 @@ def test_every_text_that_may_become_a_detail_is_ascii(path):
 def test_the_details_for_a_scope_id_are_legible():
     answer = ConnectServer().feed(b"CONNECT [fe80::1%25lo]:22 HTTP/1.1\r\nHost: [fe80::1%25lo]:22\r\n\r\n")
     assert isinstance(answer, Refusal)
-    cause = "the target must be HOST:PORT: it has a scope id (after %), which has a meaning on one machine only"
+    cause = "the target must be HOST:PORT: it has a scope id (after %), which is meaningful on one machine only"
     assert read(render_refusal(answer)).proxy_status[0].details == answer.details == cause
 
 

@@ -163,7 +163,7 @@ def test_a_broken_users_file_changes_nothing_on_reload(tmp_path: Path) -> None:
         proxy.hang_up()
         wait_until(lambda: bool(proxy.warnings), SECONDS, "the warning")
         assert proxy.warnings == [
-            f"the old users file stays in force: users file {path}, line 2: it is not what `tunnelctl hash-password` prints"
+            f"the old users file stays in force: users file {path}, line 2: not a line that `tunnelctl hash-password` prints"
         ]
         assert status(proxy, basic("alice", "x")) == REFUSED
         assert status(proxy, basic("bob", "secret")) == LOGIN_WANTED

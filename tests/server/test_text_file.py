@@ -29,9 +29,9 @@ def test_a_byte_order_mark_is_not_part_of_the_text(tmp_path: Path) -> None:
     [
         ("missing", "no such file or directory"),
         ("", "is a directory"),
-        ("latin", "it is not UTF-8"),
-        ("long", "it is longer than 1 MiB"),
-        ("/dev/zero", "it is longer than 1 MiB"),
+        ("latin", "not UTF-8"),
+        ("long", "longer than 1 MiB"),
+        ("/dev/zero", "longer than 1 MiB"),
     ],
 )
 def test_an_unreadable_file_is_reported_with_its_cause(name: str, cause: str, tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_pipe_whose_writer_has_closed_it_is_not_waited_for(tmp_path: Path, mon
         patched(fd)
 
     monkeypatch.setattr(text_file, "_await_writer", open_and_wait)
-    with pytest.raises(SettingsError, match="nobody writes to it"):
+    with pytest.raises(SettingsError, match="no program writes to it"):
         read_text(str(path), "the file", 9)
 
 
@@ -124,7 +124,7 @@ def test_reading_a_pipe_a_second_time_is_an_error_not_an_empty_text() -> None:
         assert read_text(path, "the file", 9) == "text"
         with pytest.raises(SettingsError) as caught:
             read_text(path, "the file", 9)
-        assert caught.value.cause == "nothing is in the pipe, and nobody writes to it"
+        assert caught.value.cause == "the pipe is empty, and no program writes to it"
         assert hint_of(caught.value) == "give a file: a pipe can be read only once"
     finally:
         os.close(reader)

@@ -250,7 +250,7 @@ def test_a_handshake_in_too_many_records_is_closed(files: certificates.Certifica
     with speaking_tls(files) as proxy, proxy.client() as client:
         client.send(b"\x16\x03\x01\x00\x04\x01\x00\x10\x00" + b"\x16\x03\x01\x00\x01\x00" * 300)
         assert client.rest() == b""
-        assert proxy.wait_for_records(1)[0]["rule"] == "its handshake is cut into too many records"
+        assert proxy.wait_for_records(1)[0]["rule"] == "its handshake is split into too many records"
 
 
 def test_a_port_scan_leaves_no_record_and_no_warning(files: certificates.Certificates) -> None:

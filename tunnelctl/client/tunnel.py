@@ -37,6 +37,7 @@ from errno import EACCES, ECONNREFUSED, EHOSTUNREACH, EINVAL, ENETUNREACH, EPERM
 
 from tunnelctl import events
 from tunnelctl.client.route.route import Route, Tunnel
+from tunnelctl.client.route.selection import NOT_CONFIGURED
 from tunnelctl.client.upstream import PROTOCOLS
 from tunnelctl.client.upstream.base import ReconnectRequired, TunnelRequest, without_deadline
 from tunnelctl.engine.kernel import BusyResourceError, TooSlowError
@@ -283,16 +284,16 @@ class _Opening:
 
     async def _resolve(self, address: Address, role: str) -> list[SocketAddress]:
         family = {4: socket.AF_INET, 6: socket.AF_INET6}.get(self._route.family, socket.AF_UNSPEC)
-        what = f"cannot look up {role} {address.host}"
+        what = f"cannot resolve {role} {address.host}"
         try:
             return await resolve(address.host, address.port, family)
         except BusyResourceError as error:
-            raise Unreachable(what, "too many lookups are hanging", "lookups-hang") from error
+            raise Unreachable(what, "too many lookups are pending", "lookups-hang") from error
         except (socket.gaierror, UnicodeError) as error:
             if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
                 cause, facts = "the name service does not answer", without_proxy(self._route)
                 raise Unreachable(what, cause, "name-service", facts=facts, detail=_detail(role, "dns_timeout")) from error
-            cause = "it has no address" + (f" in IPv{self._route.family}" if self._route.family else "")
+            cause = f"no IPv{self._route.family} address" if self._route.family else "no such host"
             facts, detail = _unknown(self._route), _detail(role, "dns_error")
             raise NameNotFound(what, cause, "name-unknown", facts=facts, detail=detail) from error
         except OSError as error:  # EAI_SYSTEM: the resolver has no descriptor left, or no memory
@@ -333,7 +334,7 @@ def without_proxy(route: Route) -> Facts:
     """Facts about a route without a proxy: why there is none. Empty if there is one, or if the user chose to use none."""
     if route.hops or route.origin == "-x":
         return _NO_FACTS
-    return {"unused": route.unused, "without": route.origin}
+    return {"unused": route.unused, "without": route.origin, "unnamed": route.origin == NOT_CONFIGURED}
 
 
 def _unreached(route: Route) -> Facts:

@@ -136,7 +136,7 @@ class ThroughForward:
             await sleep(min(BUSY_PAUSE, deadline.deadline - monotonic()))
         if not is_same_user(stream.socket):
             stream.close()
-            raise Unreachable(what, "another user listens there", "forward-of-another")
+            raise Unreachable(what, "it belongs to another user", "forward-of-another")
         if not self._options.fdpass:  # ssh knows nothing of them, and notices a cut by itself
             stream.offer_marks()
         return stream

@@ -75,7 +75,7 @@ class Instance(NamedTuple):
         except (OSError, HTTPException) as error:
             raise self._gone() from error
         except (ValueError, KeyError, TypeError) as error:  # no JSON, or the records of another version
-            raise Unreachable(self.name, "it answers as another version of tunnelctl does", "instance-version") from error
+            raise Unreachable(self.name, "it is another version of tunnelctl", "instance-version") from error
 
 
 class _UnixConnection(HTTPConnection):
@@ -108,5 +108,5 @@ def named(names: Sequence[str], environ: Mapping[str, str]) -> list[Instance]:
     for name in names:
         if name not in known:
             facts = {"running": ", ".join(known)}
-            raise Unreachable(name, "nothing of this name is running", "no-instance", facts=facts if known else {})
+            raise Unreachable(name, "no running process has this name", "no-instance", facts=facts if known else {})
     return [known[name] for name in names] if names else list(known.values())

@@ -29,7 +29,7 @@ def read_file(path: str, what: str, most: int) -> Content:
     """Reads a whole file. Raises SettingsError, also for more than `most` bytes. what: begins the errors"""
     content = _read(path, what, lambda file: file.read(most + 1))
     if len(content.octets) > most:
-        raise SettingsError(what, f"it is larger than {most >> 10} KiB", "too-large")
+        raise SettingsError(what, f"larger than {most >> 10} KiB", "too-large")
     return content
 
 
@@ -48,7 +48,7 @@ def _read(path: str, what: str, take: Callable[[BufferedReader], bytes]) -> Cont
     except OSError as error:
         raise SettingsError(what, reason(error), "unreadable") from error
     except ValueError as error:
-        raise SettingsError(what, "its name has a NUL in it", "nul-in-name") from error
+        raise SettingsError(what, "its name contains a NUL", "nul-in-name") from error
 
 
 def decode(octets: bytes, what: str) -> str:
@@ -56,5 +56,5 @@ def decode(octets: bytes, what: str) -> str:
     try:
         return octets.decode("utf-8-sig")
     except UnicodeDecodeError:
-        cause = "it is UTF-16, and has to be UTF-8" if octets.startswith(_UTF_16) else "it is not UTF-8"
+        cause = "UTF-16; it must be UTF-8" if octets.startswith(_UTF_16) else "not UTF-8"
         raise SettingsError(what, cause, "encoding") from None

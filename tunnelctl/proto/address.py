@@ -70,7 +70,7 @@ def parse_authority(text: str, default_port: int | None = None) -> Address:
         bracketed, bracket, rest = text.partition("]")
         host = bracketed + bracket
         if rest and rest[0] != ":":
-            raise AddressError(f"address {shown(text)}", "after ] there can only be :PORT", "after-bracket")
+            raise AddressError(f"address {shown(text)}", "only :PORT can follow ]", "after-bracket")
         port = rest[1:] if rest else None
     else:
         host, colon, rest = text.partition(":")
@@ -135,11 +135,11 @@ def _ipv6(name: str) -> str:
         raise AddressError(f"host {shown(name)}", _NO_URL, "url-for-host")
     if name[0] == "[":
         if name[-1] != "]" or ":" not in name:
-            raise AddressError(f"host {shown(name)}", "brackets belong round an IPv6 address, and only there", "brackets")
+            raise AddressError(f"host {shown(name)}", "brackets are for IPv6 addresses only", "brackets")
         name = name[1:-1]
     if "%" in name:
         raise AddressError(
-            f"host {shown(name)}", "it has a scope id (after %), which has a meaning on one machine only", "scope-id"
+            f"host {shown(name)}", "it has a scope id (after %), which is meaningful on one machine only", "scope-id"
         )
     import ipaddress  # 2 ms, not needed for names and IPv4
 
@@ -169,13 +169,13 @@ def _name_error(text: str, name: str) -> AddressError:
     if not name:
         cause = "empty"
     elif "@" in name:
-        cause = "user information has no place in a host"
+        cause = "a host must not have user information"
     elif len(name) > MAX_NAME:
         cause = f"longer than {MAX_NAME} characters"
     elif any(c.isspace() or not c.isprintable() for c in name):
-        cause = "a blank or control character in it"
+        cause = "it contains a blank or a control character"
     elif name.strip(_NAME_CHARACTERS):
-        cause = "a character in it that no host name has"
+        cause = "it contains a character that no host name has"
     else:
         cause = f"labels have 1 to {MAX_LABEL} characters and do not start with a hyphen"
     return AddressError(f"host {shown(text)}", cause, "host")

@@ -49,9 +49,9 @@ def check(name: str, value: str) -> None:
     if not is_token(name):
         raise UsageProblem(f"header {name!a}", "not a field name: letters, digits and hyphens", "header-name")
     if has_control(value.replace("\t", "")):
-        raise UsageProblem(f"header {name}", "a control character in its value", "header-control-character")
+        raise UsageProblem(f"header {name}", "its value contains a control character", "header-control-character")
     if not value.isascii() and any(c > "\xff" for c in value):
-        raise UsageProblem(f"header {name}", "a character in its value that a header cannot carry", "header-character")
+        raise UsageProblem(f"header {name}", "its value contains a character that a header cannot carry", "header-character")
 
 
 def parse(text: str) -> Field:
@@ -61,11 +61,11 @@ def parse(text: str) -> Field:
     """
     name, colon, value = text.partition(":")
     if not colon:
-        raise UsageProblem("header", "no colon in it", "header-colon")
+        raise UsageProblem("header", "it contains no colon", "header-colon")
     try:
         value = value.strip(BLANKS).encode("utf-8", "surrogateescape").decode("latin-1")
     except UnicodeEncodeError:
-        raise UsageProblem(f"header {name!a}", "an unpaired surrogate in its value", "header-surrogate") from None
+        raise UsageProblem(f"header {name!a}", "its value contains an unpaired surrogate", "header-surrogate") from None
     check(name, value)
     return name, value
 

@@ -65,7 +65,7 @@ def _parse(text: str, nearest: bool) -> ProxyURL:
         raise AddressError(f"proxy URL {shown(text)}", f"{scheme}:// is not supported", "scheme")
     authority = rest.removesuffix("/")
     if any(delimiter in authority for delimiter in "/?#"):
-        cause = "a path, query or fragment has no place in it"
+        cause = "it must not have a path, query or fragment"
         raise AddressError(f"proxy URL {shown(text)}", cause, "url-path", facts={"user": "@" in rest})
     userinfo, at, hostport = authority.rpartition("@")
     user, colon, password = userinfo.partition(":")
@@ -95,9 +95,9 @@ def parse_proxy_list(text: str, nearest: bool = True) -> tuple[ProxyURL, ...]:
         except AddressError:
             if not any("@" in other for other in behind):
                 raise
-            raise _ambiguous(text, f"part {place + 1} of {len(parts)} is no proxy URL") from None
+            raise _ambiguous(text, f"part {place + 1} of {len(parts)} is not a proxy URL") from None
         if behind and "@" in behind[0] and "@" not in part and "://" not in behind[0]:
-            raise _ambiguous(text, f"part {place + 2} of {len(parts)} has a user and no scheme")
+            raise _ambiguous(text, f"part {place + 2} of {len(parts)} has a user but no scheme")
     return tuple(proxies)
 
 
@@ -125,7 +125,7 @@ def _split_scope(hostport: str) -> tuple[str, str]:
         return hostport, ""
     scope = scope[2:] if scope[:2] == "25" and len(scope) > 2 else scope
     if not scope or not _UNRESERVED.issuperset(scope):
-        raise AddressError(f"scope id {shown(scope)}", "it is no name or number of an interface", "scope-id")
+        raise AddressError(f"scope id {shown(scope)}", "not the name or number of a network interface", "scope-id")
     return f"{address}]{port}", scope
 
 

@@ -1,4 +1,4 @@
-"""Explains why a text is no proxy URL, in terms of where it was written: for a shell, in an .env or unit file, by Windows, by hand.
+"""Explains why a text is not a proxy URL, in terms of where it was written: for a shell, in an .env or unit file, by hand.
 
 `proxy_url` imports it on failure only. No cause written here repeats any of the URL, which may hold a password.
 """
@@ -26,9 +26,9 @@ def _fault(text: str) -> tuple[str, str] | None:
     rest = text.rpartition("@")[2]  # without a possible password
     before_equals = text.partition("=")[0].lower()
     if text.startswith(_QUOTES) or text.endswith(_QUOTES):
-        return "it is in quotation marks", "quoted"
+        return "it is enclosed in quotation marks", "quoted"
     if before_equals in _KINDS:
-        return "it is a list of proxies by scheme, as Windows has it", "windows-list"
+        return "a list of proxies by scheme, as Windows uses it", "windows-list"
     if before_equals.endswith("_proxy"):
         return "it begins with the name of a variable", "variable-name"
     if _names_pac_file(rest):
@@ -36,7 +36,7 @@ def _fault(text: str) -> tuple[str, str] | None:
     if _has_variable(rest):
         return "it contains a variable that was not expanded", "variable"
     if " #" in rest or "\t#" in rest:
-        return "a comment follows it", "comment"
+        return "it is followed by a comment", "comment"
     if ";" in rest:
         return "a semicolon cannot separate proxies", "semicolon"
     if text.partition("://")[2].lower().startswith(tuple(f"{scheme}://" for scheme in _SCHEMES)):

@@ -157,7 +157,7 @@ def dns_timeout(details: str = "the name lookup took too long") -> Refusal:
     return Refusal(504, "dns_timeout", details)
 
 
-def dns_error(details: str = "the name of the target has no address", rcode: str = "") -> Refusal:
+def dns_error(details: str = "the name of the target cannot be resolved", rcode: str = "") -> Refusal:
     """The name lookup failed. rcode: the response code if known, such as NXDOMAIN"""
     return Refusal(502, "dns_error", details, (), (("rcode", rcode),) if rcode else ())
 

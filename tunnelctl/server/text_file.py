@@ -31,9 +31,9 @@ def read_text(path: str, kind: str, most: int) -> str:
         raise SettingsError(what, reason(error), "unreadable") from error
     # An earlier read took it, as with <(COMMAND), or nothing writes to the pipe: without rules, what they closed would be open.
     if piped and not octets:
-        raise SettingsError(what, "nothing is in the pipe, and nobody writes to it", "pipe-empty")
+        raise SettingsError(what, "the pipe is empty, and no program writes to it", "pipe-empty")
     if len(octets) > most:
-        raise SettingsError(what, f"it is longer than {most >> 20} MiB", "too-large")
+        raise SettingsError(what, f"longer than {most >> 20} MiB", "too-large")
     return decode(octets, what)
 
 

@@ -41,7 +41,7 @@ def listener_context(options: ServeOptions) -> ssl.SSLContext:
     """Returns the context of all listeners. Raises SettingsError for a bad file, UsageProblem if the certificate is missing."""
     if options.tls_cert is None:
         option = "client_ca" if options.tls_key is None else "tls_key"
-        raise UsageProblem("", "it has no effect without a server certificate", "without-certificate", option=option)
+        raise UsageProblem("", "this has no effect without a server certificate", "without-certificate", option=option)
     return server_context(options.tls_cert, options.tls_key, options.client_ca)
 
 

@@ -21,7 +21,7 @@ def inherited_socket(name: str, environ: Mapping[str, str]) -> socket.socket:
     if not numbers:
         raise ListenError(what, "none was passed (LISTEN_FDS)", "no-inherited-socket")
     if name not in numbers:
-        raise ListenError(what, f"there is no such one, but {', '.join(numbers)}", "unknown-inherited-socket")
+        raise ListenError(what, f"no such socket; the sockets passed are {', '.join(numbers)}", "unknown-inherited-socket")
     try:
         inherited = socket.socket(fileno=numbers[name])
     except OSError as error:  # closed meanwhile, or not a socket

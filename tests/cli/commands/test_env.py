@@ -122,7 +122,7 @@ NEEDS_FORWARD = {
 def test_what_no_variable_can_hold_is_an_error_with_the_remedy(flags: list[str]) -> None:
     done = env(*flags)
     assert (done.returncode, done.stdout) == (2, b"")
-    assert b"which these variables cannot hold\nhint: run tunnelctl forward -D 8080" in done.stderr
+    assert b"which these variables cannot express\nhint: run tunnelctl forward -D 8080" in done.stderr
     assert b"s3cret" not in done.stderr
 
 
@@ -132,7 +132,7 @@ def test_what_no_variable_can_hold_is_an_error_with_the_remedy(flags: list[str])
 )
 def test_settings_beside_the_proxy_need_a_forward_too(text: str, tmp_path: Path) -> None:
     settings(tmp_path, f'[defaults]\nproxy = "https://a.test:1"\n{text}\n')
-    assert b"cannot hold" in env(directory=tmp_path).stderr
+    assert b"cannot express" in env(directory=tmp_path).stderr
     settings(tmp_path, '[defaults]\npac = "/f.pac"\n')
     assert b"the route has a PAC file" in env(directory=tmp_path).stderr
 
@@ -140,16 +140,22 @@ def test_settings_beside_the_proxy_need_a_forward_too(text: str, tmp_path: Path)
 @pytest.mark.parametrize(
     ("flags", "environ", "cause"),
     [
-        ([], {}, "no proxy is configured"),
         ([], {"http_proxy": "http://a.test:1"}, "no proxy is configured: http_proxy is set, but ignored"),
         (["-x", "direct"], {}, "-x is direct"),
         ([], {"TUNNELCTL_PROXY": "direct"}, "TUNNELCTL_PROXY is direct"),
     ],
 )
-def test_without_a_proxy_there_is_nothing_to_print(flags: list[str], environ: dict[str, Any], cause: str) -> None:
+def test_a_proxy_that_cannot_be_printed_is_an_error(flags: list[str], environ: dict[str, Any], cause: str) -> None:
     done = env(*flags, **environ)
     assert (done.returncode, done.stdout) == (2, b"")
-    assert done.stderr.decode() == f"tunnelctl: env: {cause}\nhint: -x URL names one\n"
+    assert done.stderr.decode() == f"tunnelctl: env: {cause}\nhint: give one with -x URL\n"
+
+
+def test_without_a_proxy_there_is_nothing_to_print() -> None:
+    done = env()
+    assert (done.returncode, done.stdout) == (2, b"")
+    hint = "run `tunnelctl check` to find a proxy, and give it with -x URL"
+    assert done.stderr.decode() == f"tunnelctl: env: no proxy is configured\nhint: {hint}\n"
 
 
 def test_a_port_of_this_machine_needs_no_other_setting() -> None:

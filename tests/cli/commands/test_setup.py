@@ -108,6 +108,9 @@ def test_a_file_with_tables_is_written_or_merged(tmp_path: Path, exists: bool, v
     assert setup(tmp_path, "cargo", "-x", "p").stderr.startswith(verb)
 
 
+FIND_PROXY = "run `tunnelctl check` to find a proxy, and give it with -x URL, or a port of `tunnelctl forward` with -D PORT"
+
+
 @pytest.mark.parametrize(
     ("words", "line", "hint"),
     [
@@ -119,9 +122,13 @@ def test_a_file_with_tables_is_written_or_merged(tmp_path: Path, exists: bool, v
         (
             ("npm", "--check"),
             "setup: no proxy is configured to compare with; ~/.npmrc has no proxy settings",
-            "give one with -x URL, or a port of `tunnelctl forward` with -D PORT",
+            FIND_PROXY,
         ),
-        (("npm",), "setup: no proxy is configured", "give one with -x URL, or a port of `tunnelctl forward` with -D PORT"),
+        (
+            ("npm",),
+            "setup: no proxy is configured",
+            FIND_PROXY,
+        ),
         (("pass", "-x", "http://a%0Ab%1b[31m@p"), "setup: the user name has a control character", None),
         (("ssh", "-x", f"http://a:{SECRET}@p"), f"ssh-config: {IN_URL}", None),
     ],

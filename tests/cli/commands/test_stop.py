@@ -43,7 +43,7 @@ def test_an_unknown_name_stops_nothing(env: dict[str, str]) -> None:
     with Serve("--name", "a", env=env) as serve:
         done = run("stop", "a", "other", env=env)
         assert done.returncode == ExitStatus.UNREACHABLE
-        assert done.stderr == b"tunnelctl: other: nothing of this name is running\nhint: these are running: a\n"
+        assert done.stderr == b"tunnelctl: other: no running process has this name\nhint: these are running: a\n"
         assert serve.process.poll() is None
 
 

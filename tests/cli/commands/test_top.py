@@ -63,7 +63,7 @@ def test_a_name_that_does_not_run_is_an_error(directory):
     with published(directory, "db", Facts()):
         done = top(directory, "db", "nope")
     assert (done.returncode, done.stdout) == (75, b"")
-    assert done.stderr.startswith(b"tunnelctl: nope: nothing of this name is running\nhint: ")
+    assert done.stderr.startswith(b"tunnelctl: nope: no running process has this name\nhint: ")
 
 
 def test_json_has_what_each_process_answers(directory):

@@ -66,7 +66,7 @@ def test_a_missing_file_is_no_error(environ: dict[str, str]) -> None:
     assert directly(line, environ).settings == Settings(directly(line, environ).settings.pairs)
 
 
-@pytest.mark.parametrize(("environ", "cause"), [({}, "there is no home directory"), ({"HOME": "/nonexistent"}, "no settings file")])
+@pytest.mark.parametrize(("environ", "cause"), [({}, "there is no home directory"), ({"HOME": "/nonexistent"}, "does not exist")])
 def test_a_profile_without_a_file_is_an_error(environ: dict[str, str], cause: str) -> None:
     for line, variable, what in (
         ("connect --profile work host 22", {}, "--profile work"),

@@ -239,8 +239,8 @@ def test_the_flag_for_a_profile_precedes_the_variable(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "hint"),
     [
-        ("[profiles.home]\n[profiles.office]\n", "it has home and office"),
-        ("[defaults]\n", "it has none; [profiles.NAME] begins one"),
+        ("[profiles.home]\n[profiles.office]\n", "its profiles are home and office"),
+        ("[defaults]\n", "it has no profiles; [profiles.NAME] begins one"),
     ],
 )
 def test_an_unknown_profile_is_an_error(tmp_path: Path, text: str, hint: str) -> None:
@@ -264,12 +264,12 @@ MISTAKES = [
     ("defaults.timeot = 1", 1, "unknown key `timeot`", "did you mean timeout?"),
     ("defaults = { timeot = 1 }", 1, "unknown key `timeot`", "did you mean timeout?"),
     ("[profiles.'my work']\ntimeot = 1", 2, "unknown key `timeot`", "did you mean timeout?"),
-    ("timeout = 1", 1, "`timeout` is outside of a table", "keys are below [defaults] or [profiles.NAME]"),
+    ("timeout = 1", 1, "`timeout` is outside any table", "keys belong below [defaults] or [profiles.NAME]"),
     ("\n[connect]\ntimeout = 1", 2, "unknown table `connect`", "the tables are [defaults] and [profiles.NAME]"),
     ("defaults = 1", 1, "`defaults` is not a table", "the tables are [defaults] and [profiles.NAME]"),
     ("[[defaults]]\nretry = 1", 1, "`defaults` is not a table", ""),
     ("zzz = 1", 1, "`zzz` is not a table", "the tables are [defaults] and [profiles.NAME]"),
-    ("[profiles]\ntimeout = 1", 2, "`timeout` is no profile", ""),
+    ("[profiles]\ntimeout = 1", 2, "`timeout` is not a profile", ""),
     ("[defaults]\ntimeout = '1'", 2, "`timeout` takes a number of seconds", ""),
     ("[defaults]\ntimeout = true", 2, "`timeout` takes a number of seconds", ""),
     ("[defaults]\ntimeout = -1", 2, "`timeout`: `-1` is not a number of seconds such as 30 or 0.5", ""),
@@ -291,8 +291,13 @@ MISTAKES = [
     ("[defaults]\ntimeout = ", 2, "invalid value", ""),
     ('[defaults]\nproxy-user = "CORP\\user"', 2, "invalid hex value", "in double quotes a backslash is written"),
     ('[defaults]\nproxy-user = "CORP\\alice"', 2, "unescaped '\\' in a string", "in double quotes a backslash is written"),
-    ('[defaults]\nproxy-user = "CORP\\bob"', 2, "`proxy-user`: a control character in it", "in double quotes a backslash is"),
-    ('[defaults]\nproxy-password-file = "~\\new"', 2, "`proxy-password-file`: a control", "in double quotes a backslash is"),
+    ('[defaults]\nproxy-user = "CORP\\bob"', 2, "`proxy-user`: it contains a control character", "in double quotes a backslash is"),
+    (
+        '[defaults]\nproxy-password-file = "~\\new"',
+        2,
+        "`proxy-password-file`: it contains a control",
+        "in double quotes a backslash is",
+    ),
     ("nonsense", 1, "", ""),
 ]
 
@@ -317,7 +322,7 @@ def test_values_that_the_command_parses_later_are_checked_here(tmp_path: Path, k
 
 
 def test_non_utf8_and_incomplete_files_are_errors() -> None:
-    with pytest.raises(SettingsError, match=f"settings file {PATH}: it is not UTF-8"):
+    with pytest.raises(SettingsError, match=f"settings file {PATH}: not UTF-8"):
         parse(b"\xff", PATH)
     with pytest.raises(SettingsError, match=f"settings file {PATH}.*: ") as caught:
         parse(b'[defaults]\nproxy = ["a"', PATH)
@@ -326,7 +331,7 @@ def test_non_utf8_and_incomplete_files_are_errors() -> None:
 
 def test_a_byte_order_mark_is_not_part_of_the_file(tmp_path: Path) -> None:
     assert fields(tmp_path, "\ufeff[defaults]\ntimeout = 5\n") == {"timeout": 5.0}
-    with pytest.raises(SettingsError, match="it is UTF-16, and has to be UTF-8"):
+    with pytest.raises(SettingsError, match="UTF-16; it must be UTF-8"):
         parse("[defaults]\n".encode("utf-16"), PATH)
 
 

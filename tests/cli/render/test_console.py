@@ -26,7 +26,7 @@ from tunnelctl.stream.events import Admin, Drain, Reloaded, Stopped
 # The events that the console renders; check and selftest have their own reports.
 CONSOLE = tuple(dict.fromkeys(kind for command in ("", "connect", "forward", "serve") for kind in EVENTS[command]))
 
-BUSY = "the proxy is at one of its limits; try again later"
+BUSY = "the proxy has reached one of its limits; try again later"
 
 # --- errors
 
@@ -253,7 +253,7 @@ def test_a_decision_of_serve_is_a_line(event, line):
 @pytest.mark.parametrize(
     ("received", "closed_by", "advice"),
     [
-        (0, "target", ": `tunnelctl check h:22` tells more, and many proxies let only TLS through"),
+        (0, "target", ": `tunnelctl check h:22` tells more, and many proxies allow only TLS"),
         (1, "target", ""),
         (0, "client", ""),
         (0, "tunnelctl", ""),

@@ -98,7 +98,7 @@ def test_a_finding_has_the_hint_of_its_error_or_its_own():
     named = {"name": "refused", "text": "t"}
     assert in_words(explained(Finding("refused", "t", ""), error)) == ("finding", {**named, "hint": "write HOST:PORT"})
     own = {"name": "idle-cut", "text": "t"}
-    hint = "send something more often, for example with ServerAliveInterval 5 in ssh_config(5)"
+    hint = "send data more often, for example with ServerAliveInterval 5 in ssh_config(5)"
     assert in_words(Explained(Finding("idle-cut", "t", ""), None, {"interval": 5})) == ("finding", {**own, "hint": hint})
 
 
@@ -108,6 +108,6 @@ def test_a_refused_port_22_of_a_known_site_names_its_port_443(code):
         return hint_of(Refused("what", "cause", code, facts={"target": Address(host, port)}))
 
     assert hint("gitlab.com", 22).startswith(
-        "gitlab.com has ssh on port 443 too, as altssh.gitlab.com: `tunnelctl ssh-config --port-443 "
+        "gitlab.com has ssh on port 443 too, at altssh.gitlab.com: `tunnelctl ssh-config --port-443 "
     )
     assert "port 443 too" not in hint("gitlab.com", 80) + hint("x.gitlab.com", 22) + hint("git.example", 22)

@@ -88,10 +88,19 @@ def test_entries_of_no_proxy_without_a_form_are_named():
     assert choice.left_out == ("10.0.0.0/8", "<local>", "*.corp.*")
 
 
+FIND_PROXY = "run `tunnelctl check` to find a proxy, and give it with -x URL, or a port of `tunnelctl forward` with -D PORT"
+
+
 @pytest.mark.parametrize(
     ("tool", "words", "environ", "cause", "hint"),
     [
-        ("npm", (), {}, "no proxy is configured", "give one with -x URL, or a port of `tunnelctl forward` with -D PORT"),
+        (
+            "npm",
+            (),
+            {},
+            "no proxy is configured",
+            FIND_PROXY,
+        ),
         ("npm", ("-x", "direct"), {}, "no proxy is configured", "give one with -x URL"),
         ("npm", (), {"http_proxy": "http://p"}, "no proxy is configured", "http_proxy is set, but tunnelctl ignores it"),
         ("npm", ("-D", "0"), {}, "not a number from 1 to 65535", "other tools need an address and a port"),

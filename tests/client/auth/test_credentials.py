@@ -308,7 +308,7 @@ def test_a_malformed_netrc_is_named_but_not_quoted(tmp_path: Path, text: str, li
 
 def test_a_netrc_that_is_not_utf_8_is_an_error(tmp_path: Path) -> None:
     netrc(tmp_path, "").write_bytes(b"machine proxy.test password \xff\xfe\n")
-    with pytest.raises(SettingsError, match="it is not UTF-8"):
+    with pytest.raises(SettingsError, match="not UTF-8"):
         credentials(home=tmp_path)
 
 

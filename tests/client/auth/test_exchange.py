@@ -250,7 +250,7 @@ def test_a_wrong_password_is_sent_once(offer: str) -> None:
     with LoginProxy(lambda _: refusal(offer, BASIC_OFFER)) as proxy:
         error = proxy.fails(proxy.login())
     assert isinstance(error, AuthenticationFailed)
-    assert hint_of(error) == "are user and password right?"
+    assert hint_of(error) == "are the user name and the password right?"
     assert len(proxy.values) == 2
 
 
@@ -427,7 +427,7 @@ def test_the_hint_names_the_first_of_many_unknown_schemes() -> None:
 def test_a_refusal_of_the_last_leg_means_wrong_credentials() -> None:
     with ntlm(b"one") as proxy:
         error = proxy.fails(proxy.login())
-    assert hint_of(error) == "are user and password right?"
+    assert hint_of(error) == "are the user name and the password right?"
     assert len(proxy.values) == 3
 
 
@@ -511,7 +511,7 @@ def test_the_hint_for_a_later_proxy_names_no_flags(offers: tuple[str, ...]) -> N
 def test_preemptive_basic_refused_without_a_challenge_is_a_wrong_login() -> None:
     with LoginProxy(lambda _: refusal()) as proxy:
         error = proxy.fails(proxy.login(BASIC))
-    assert hint_of(error) == "are user and password right?"
+    assert hint_of(error) == "are the user name and the password right?"
     assert proxy.values == [RIGHT]
 
 
@@ -533,7 +533,7 @@ def test_hint_without_a_kerberos_ticket_names_kinit() -> None:
     with LoginProxy(lambda _: refusal("Negotiate")) as proxy:
         error = proxy.fails(proxy.login(secret=None))
         named = proxy.fails(proxy.login(NEGOTIATE, secret=None))
-    assert hint_of(error) == hint_of(named) == f"kinit gets a Kerberos ticket; or {LOGIN_HINT}"
+    assert hint_of(error) == hint_of(named) == f"run kinit to get a Kerberos ticket; or {LOGIN_HINT}"
     assert named.what == f"Negotiate login to proxy {proxy.address}"
 
 

@@ -48,10 +48,10 @@ def test_the_first_line_of_output_is_the_password(command: str, printed: bytes) 
 @pytest.mark.parametrize(
     ("command", "cause"),
     [
-        (f"echo {CANARY}; exit 3", "it ended with status 3"),
-        (f"echo {CANARY}; kill -TERM $$", "it was ended by signal 15"),
-        ("exec /nonexistent 2>/dev/null", "it ended with status 127"),
-        ("yes", f"it printed more than {MAX_OUTPUT} bytes"),
+        (f"echo {CANARY}; exit 3", "exited with status 3"),
+        (f"echo {CANARY}; kill -TERM $$", "killed by signal 15"),
+        ("exec /nonexistent 2>/dev/null", "exited with status 127"),
+        ("yes", f"printed more than {MAX_OUTPUT} bytes"),
     ],
 )
 def test_a_failing_command_is_reported_without_its_output(command: str, cause: str) -> None:
@@ -94,7 +94,7 @@ def test_background_processes_of_the_command_are_not_waited_for(tmp_path: Path) 
 
 def test_a_command_that_exceeds_the_time_limit_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(password_command, "SECONDS", 0.2)
-    assert failure(f"echo $$ > {tmp_path}/pid; echo {CANARY}; exec sleep 60") == "it has not ended within 0.2 s"
+    assert failure(f"echo $$ > {tmp_path}/pid; echo {CANARY}; exec sleep 60") == "still running after 0.2 s"
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip() or 'none'}").exists()
 
 

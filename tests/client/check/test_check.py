@@ -104,7 +104,7 @@ def test_for_a_refused_port_22_of_a_known_site_port_443_is_named() -> None:
     with broken((b":443 ", ESTABLISHED), (b"", b"HTTP/1.1 403 Forbidden\r\n\r\n")) as proxy:
         status, found = check("-x", proxy.url, target=("github.com", "22"))
     assert status == 69
-    hint = "github.com has ssh on port 443 too, as ssh.github.com: `tunnelctl ssh-config --port-443 github.com`, with the flags"
+    hint = "github.com has ssh on port 443 too, at ssh.github.com: `tunnelctl ssh-config --port-443 github.com`, with the flags"
     assert only("finding", found)["hint"] == f"{hint} for the proxy, prints the lines"
 
 
@@ -483,7 +483,9 @@ UNUSED = "no proxy is configured: {} is set, but ignored"
 def test_a_failure_without_any_configured_proxy_is_diagnosed() -> None:
     status, found = check(target=("name.invalid", "22"), **NO_VARIABLES)
     assert (status, only("finding", found)["name"]) == (68, "name-not-found")
-    assert only("finding", found)["hint"] == "no proxy was used (no proxy is configured); give one with -x URL"
+    assert (
+        only("finding", found)["hint"] == "no proxy is configured: run `tunnelctl check` to find a proxy, and give it with -x URL"
+    )
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_a_response_is_reported_with_status_line_and_size(answer: bytes, status:
     ("answer", "cause"),
     [
         (b"SSH-2.0-server\r\n\r\n", "not HTTP: it starts with 'SSH-2.0-server\\r\\n\\r\\n'"),
-        (b"", "closed without answering"),
+        (b"", "closed without a response"),
         (b"HTTP/1.1 200 OK\r\n", "closed in the middle of the head"),
         (HELLO[:-1], "closed in the middle of the body"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", "malformed body: no chunk where one has to begin"),

@@ -36,7 +36,7 @@ def test_alternatives_and_chains():
 @pytest.mark.parametrize(
     ("value", "cause"),
     [
-        ("'http://alice:secret@p:1'", "it is in quotation marks"),
+        ("'http://alice:secret@p:1'", "it is enclosed in quotation marks"),
         ("http://x/secret.pac", "it names a PAC file, not a proxy"),
         ("http://alice:secret", "it is not the URL of a proxy"),
         ("http://alice secret:1", "it is not the URL of a proxy"),

@@ -157,7 +157,7 @@ def test_a_proxy_that_cannot_resolve_public_names():
         "proxy p:1: 502 No",
         "this proxy cannot resolve public names: name an internal host with --target HOST:443",
     )
-    spelled = "the proxy knows no such name; is it spelled right?"
+    spelled = "the proxy cannot resolve that name; is it spelled right?"
     assert told(DIRECT, result(PROXY_P, error), unasked=Unasked(targets=False))[0][2] == spelled
     chain = Candidate(PROXY_P.chain * 2)  # the name may be that of its second proxy
     assert told(DIRECT, result(chain, error))[0][2] == spelled

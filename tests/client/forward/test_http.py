@@ -178,7 +178,7 @@ def test_a_response_delimited_by_close_is_forwarded(port: Forwarding) -> None:
 @pytest.mark.parametrize(
     ("data", "cause", "error"),
     [
-        (b"", "closed without answering", "http_response_incomplete"),
+        (b"", "closed without a response", "http_response_incomplete"),
         (b"HTTP/1.1 20", "closed in the middle of the head", "http_response_incomplete"),
         (b"HELLO\r\n\r\n", "not HTTP: it starts with 'HELLO\\r\\n\\r\\n'", "http_protocol_error"),
         (b"SSH-2.0-x\r\n", "not HTTP: it starts with 'SSH-2.0-x\\r\\n'", "http_protocol_error"),

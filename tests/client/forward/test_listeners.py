@@ -54,7 +54,7 @@ def test_local_values_are_parsed(text: str, local: ForwardSpec) -> None:
         ("::1:8022:host:22", "an IPv6 address needs brackets"),
         ("8022:::1:22", "needs brackets"),
         ("8022:[::1:22", "needs brackets"),
-        ("8022:bad host:22", "a blank or control character in it"),
+        ("8022:bad host:22", "it contains a blank or a control character"),
         ("8022:2130706433:22", "an IPv4 address must be four decimal numbers"),
         ("unix::host:22", "the path is missing"),
         ("", "the local port or the target is missing"),

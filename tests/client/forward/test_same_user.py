@@ -132,6 +132,6 @@ def test_a_system_that_does_not_show_users_is_a_usage_error() -> None:
     done = subprocess.run([*command, "run", "-x", "direct", "--java", "--", "true"], capture_output=True, timeout=RUN_SECONDS)
     assert done.returncode == 2
     assert done.stderr.decode().splitlines() == [
-        "tunnelctl: --java: this system does not show which user has a connection",
+        "tunnelctl: --java: this system does not show which user owns a connection",
         "hint: tunnelctl forward -D PORT opens a port for Java, and tunnelctl setup java -D PORT prints its settings",
     ]

@@ -9,7 +9,7 @@ from tunnelctl.client.pac.httpx_failure import cause_of
 CLOSE = b"Connection: close\r\nContent-Length: 0\r\n\r\n"
 CASES = [
     ("http", b"HELLO\r\n\r\n", "not HTTP"),
-    ("http", b"", "closed without answering"),
+    ("http", b"", "closed without a response"),
     ("http", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", "closed in the middle of the body"),
     ("http", b"HTTP/1.1 200 OK\r\nX\r\n\r\n", "malformed head"),
     ("http", b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\nabc", "the content is malformed"),

@@ -66,32 +66,32 @@ def test_proxies_in_the_environment_are_not_used(server: str, monkeypatch: pytes
 
 def test_the_number_of_redirects_is_limited(server: str) -> None:
     assert read(f"{server}/hop{MAX_REDIRECTS - 1}") == "return 'ä'"
-    assert fails(f"{server}/hop{MAX_REDIRECTS}").cause == "it cannot be fetched: too many redirects"
+    assert fails(f"{server}/hop{MAX_REDIRECTS}").cause == "cannot be fetched: too many redirects"
 
 
 def test_error_responses_of_the_server(server: str) -> None:
-    assert fails(f"{server}/missing").cause == "its server answers 404 Not Found"
-    assert fails(f"{server}/large").cause == "it is larger than 1024 KiB"
+    assert fails(f"{server}/missing").cause == "its server responds with 404 Not Found"
+    assert fails(f"{server}/large").cause == "larger than 1024 KiB"
     assert "404" in fails(f"{server.replace('//', '//u:secret@')}/missing").cause
 
 
 def test_a_slow_server_exceeds_the_time_limit(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 1000.0])
     monkeypatch.setattr(pac_source, "monotonic", lambda: next(clock))
-    assert fails(f"{server}/pac").cause == "it takes more than 30 s"
+    assert fails(f"{server}/pac").cause == "fetching it takes more than 30 s"
 
 
 @pytest.mark.parametrize(
     ("url", "cause"),
     [
-        ("http://127.0.0.1:1/", "it cannot be fetched: connection refused"),
-        ("http://", "it cannot be fetched"),
-        ("http://a:99999/", "it cannot be fetched"),
+        ("http://127.0.0.1:1/", "cannot be fetched: connection refused"),
+        ("http://", "cannot be fetched"),
+        ("http://a:99999/", "cannot be fetched"),
         ("file://[x", "its URL is not valid"),
         ("ftp://[x/y", "its URL is not valid"),
         ("http://a\x00b/", "its URL is not valid"),
-        ("ftp://a/b", "it can be a path, or a URL with http, https or file"),
-        ("file://other.test/a", "it can be a path, or a URL with http, https or file"),
+        ("ftp://a/b", "it must be a path, or an http, https or file URL"),
+        ("file://other.test/a", "it must be a path, or an http, https or file URL"),
     ],
 )
 def test_unusable_urls(url: str, cause: str) -> None:
@@ -106,7 +106,7 @@ def test_paths_and_file_urls(tmp_path: Path) -> None:
     assert read(f"FILE://localhost{tmp_path}/a%20b.pac") == "ü"
     assert fails(str(tmp_path / "none")).cause == "no such file or directory"
     assert fails(str(tmp_path)).cause == "is a directory"
-    assert fails("a\0b").cause == "its name has a NUL in it"
+    assert fails("a\0b").cause == "its name contains a NUL"
     file.write_bytes(b"x" * (MAX_OCTETS + 1))
     assert "larger" in fails(str(file)).cause
 

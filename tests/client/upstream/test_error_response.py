@@ -127,9 +127,9 @@ def test_the_usual_status_codes_have_a_hint(status: int) -> None:
 
 def test_the_hint_for_a_503_depends_on_its_proxy_status() -> None:
     """Squid, Apache and Envoy send it without a Proxy-Status if the target does not respond."""
-    assert hint_of(error("503 x")).startswith("the proxy could not reach the target, or is at one of its limits")
+    assert hint_of(error("503 x")).startswith("the proxy could not reach the target, or has reached one of its limits")
     limited = error("503 x", "Proxy-Status: p; error=connection_limit_reached\r\n")
-    assert hint_of(limited) == "the proxy is at one of its limits; try again later"
+    assert hint_of(limited) == "the proxy has reached one of its limits; try again later"
 
 
 def login(why: NoLogin | None = None, sent: Fields = (), status: str = "407 No") -> TunnelctlError:
@@ -140,7 +140,7 @@ def login(why: NoLogin | None = None, sent: Fields = (), status: str = "407 No")
 def test_credentials_that_were_sent_are_reported_as_wrong(status: str) -> None:
     failure = login(sent=SENT, status=status)
     assert failure.what == "proxy proxy.test:3128 did not accept the login for a tunnel to target.test:22"
-    assert hint_of(failure) == "are user and password right?"
+    assert hint_of(failure) == "are the user name and the password right?"
     assert hint_of(login(sent=(("Proxy-Authorization", "Bearer x"),))) == "is the token right, and still valid?"
 
 
@@ -156,7 +156,7 @@ def test_credentials_that_were_sent_are_reported_as_wrong(status: str) -> None:
         ),
         (
             NoLogin(NO_SCHEME),
-            "the proxy names no login scheme; --auth basic sends the password anyway, unencrypted unless the proxy URL is https://",
+            "the proxy names no authentication scheme; --auth basic sends the password anyway, unencrypted unless the proxy URL is https://",
         ),
         (NoLogin(NO_CHALLENGE, "", "digest"), "it names no scheme to log in with, and digest answers a challenge"),
         (NoLogin(OTHER_SCHEME, "ntlm", "basic"), "it requires ntlm authentication, not basic: leave --auth out"),
@@ -165,7 +165,7 @@ def test_credentials_that_were_sent_are_reported_as_wrong(status: str) -> None:
         (NoLogin(UNUSABLE, "ntlm", "any", AuthenticationFailed("w", "no such thing", "negotiate-failed")), "no such thing"),
         (
             NoLogin(UNUSABLE, "ntlm", "any", AuthenticationFailed("w", "c", "negotiate-failed", facts={"ticket": True})),
-            "kinit gets a Kerberos ticket; or give --proxy-user NAME and --proxy-password-file FILE",
+            "run kinit to get a Kerberos ticket; or give --proxy-user NAME and --proxy-password-file FILE",
         ),
     ],
 )

@@ -28,9 +28,9 @@ def test_a_refusal_by_the_nearest_proxy() -> None:
 @pytest.mark.parametrize(
     ("answer", "text"),
     [
-        (b"", "closed without answering"),
+        (b"", "closed without a response"),
         (b"HTTP/1.1 200 OK\r\nA: b", "closed in the middle of the response head"),
-        (b"HTTP/1.1 100 Continue\r\n\r\n", "closed without answering"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", "closed without a response"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "SSH-2.0"),
         (b"HTTP/1.1 2xx\r\n\r\n", "no status code"),
         (b"HTTP/2 200\r\n\r\n", "HTTP/2"),
@@ -55,7 +55,7 @@ def test_a_reset_instead_of_a_response() -> None:
 
     with ScriptedServer(script) as first:
         error = failed(route_through(first.authority), Unreachable)
-    assert error.what == f"proxy {first.authority}, asked for a tunnel to {TARGET}, broke the connection before it answered"
+    assert error.what == f"proxy {first.authority}, asked for a tunnel to {TARGET}, broke the connection before it responded"
     assert error.cause == "connection reset by peer"
 
 
@@ -122,4 +122,4 @@ def test_after_a_challenge_a_silent_proxy_is_known_to_speak_http() -> None:
         address = Address(first.host, first.port)
         hop = Hop(address, login=ProxyAuth(address, "any", find))
         error = failed(Route(TARGET, (hop,), timeout=1.0), Unanswered)
-    assert hint_of(error) == "the proxy may not be able to reach the target; --timeout sets the time limit for opening the tunnel"
+    assert hint_of(error) == "the proxy may not be able to reach the target; --timeout sets the time limit for opening a tunnel"

@@ -91,7 +91,7 @@ def test_bytes_behind_the_outer_proxys_response_are_the_inner_ones_reply() -> No
         ("socks5", NO_LOGIN_WANTED + b"\5\5\0\1", Refused, "connection refused (5)"),
         ("socks4a", b"\0\x5b", Refused, "request rejected or failed"),
         ("socks5", b"HTTP/1.1 400 Bad\r\n\r\n", MalformedAnswer, "not SOCKS: it starts with 'HTTP/1.1 400 Bad\\r\\n\\r\\n'"),
-        ("socks5", b"", NoAnswer, "closed without answering"),
+        ("socks5", b"", NoAnswer, "closed without a response"),
     ],
 )
 def test_an_error_names_the_proxy_and_its_target(protocol: str, answer: bytes, kind: type, cause: str) -> None:
@@ -114,7 +114,7 @@ def test_a_reset_instead_of_a_reply() -> None:
 
     with ScriptedServer(script) as proxy:
         error = failed(Route(TARGET, (hop_to(proxy),)), Unreachable)
-    what = f"proxy {proxy.authority}, asked for a tunnel to {TARGET}, broke the connection before it answered"
+    what = f"proxy {proxy.authority}, asked for a tunnel to {TARGET}, broke the connection before it responded"
     assert str(error) == f"{what}: connection reset by peer"
 
 

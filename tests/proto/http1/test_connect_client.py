@@ -158,7 +158,7 @@ class TestInformational:
     def test_v10_eof_after_1xx_is_no_tunnel(self):
         machine = client()
         assert machine.feed(b"HTTP/1.1 100 Go\r\n\r\n") is None
-        with pytest.raises(MalformedAnswer, match="without answering"):
+        with pytest.raises(MalformedAnswer, match="without a response"):
             machine.eof()
 
     def test_v10_eof_after_1xx_gives_no_hint_of_tls(self):
@@ -356,7 +356,7 @@ class TestMalformed:
         assert (kind, "more than 262144 octets" in text) == (MalformedAnswer, True)
 
     def test_v10_v35_eof_before_or_inside_the_head(self):
-        with pytest.raises(NoAnswer, match="closed without answering") as caught:
+        with pytest.raises(NoAnswer, match="closed without a response") as caught:
             client().eof()
         assert "https://" in hint_of(caught.value)
         machine = client()

@@ -176,11 +176,11 @@ def test_an_answer_other_than_http_is_quoted() -> None:
 @pytest.mark.parametrize(
     ("data", "cause"),
     [
-        (b"", "closed without answering"),
+        (b"", "closed without a response"),
         (b"HTTP/1.1 20", "closed in the middle of the head"),
         (OK + b"Content-Length: 3\r\n\r\nab", "closed in the middle of the body"),
         (OK + CHUNKED + b"5\r\nab", "closed in the middle of the body"),
-        (b"HTTP/1.1 100 Go on\r\n\r\n", "closed without answering"),
+        (b"HTTP/1.1 100 Go on\r\n\r\n", "closed without a response"),
     ],
 )
 def test_a_truncated_response_is_incomplete(data: bytes, cause: str) -> None:

@@ -162,7 +162,7 @@ class TestRefused:
             (5, Refused, "connection refused", "connection_refused"),
             (6, TimedOut, "timed out", "connection_timeout"),
             (7, Refused, "CONNECT", None),
-            (8, Refused, "kind of address", None),
+            (8, Refused, "address type", None),
             (9, Refused, "unknown reply", None),
             (255, Refused, "unknown reply", None),
         ],
@@ -217,8 +217,8 @@ class TestMalformed:
         ("make", "data", "cause"),
         [
             (plain, b"\x05\x01", "not offered (1)"),
-            (plain, NO_LOGIN + b"\x04\x00", "of version 4"),
-            (plain, NO_LOGIN + b"\x05\x00\x00\x02", "unknown kind 2"),
+            (plain, NO_LOGIN + b"\x04\x00", "has version 4"),
+            (plain, NO_LOGIN + b"\x05\x00\x00\x02", "unknown type 2"),
             (four, b"\x00\x00", "unknown reply 0"),
         ],
     )
@@ -229,11 +229,11 @@ class TestMalformed:
 
     def test_eof_is_reported_with_its_place(self):
         machine = with_login()
-        assert "without answering" in machine.eof().cause
+        assert "without a response" in machine.eof().cause
         machine.feed(b"\x05")
         assert "in the middle of the reply" in machine.eof().cause
         machine.feed(b"\x00")
-        assert "answered the request" in machine.eof().cause
+        assert "responded to the request" in machine.eof().cause
         assert "ssh -D" in hint_of(four().eof())
         assert type(machine.eof()) is MalformedAnswer
 

@@ -111,7 +111,7 @@ BAD = [
     (b"\x04\x02\x00\x16\xc0\x00\x02\x01\0", None, four(91), "not CONNECT"),
     (FOUR + b"\0", LOGIN, four(93), "no password"),
     (FOUR_A, LOGIN, four(93), "no password"),
-    (b"\x04\x01\x00\x16\0\0\0\0\0", None, four(91), "no address"),
+    (b"\x04\x01\x00\x16\0\0\0\0\0", None, four(91), "cannot be resolved"),
     (b"\x04\x01\x00\x00\xc0\x00\x02\x01\0", None, four(91), "port 0"),
     (b"\x04\x01\x00\x16\x00\x00\x00\x01\0bad host\0", None, four(91), "malformed name"),
     (b"\x04\x01\x00\x16\x00\x00\x00\x01\0\0", None, four(91), ""),

@@ -100,33 +100,33 @@ def test_without_a_file_the_default_or_the_flags_apply() -> None:
     [
         ("[[alow]]\ntargets = []", "line 1, key 'alow'", "unknown key"),
         ("[[deny]]\ntargets = ['*:25']\n\n[[alow]]\ntargets = []\n[[alow]]", "line 4, key 'alow'", "unknown key"),
-        ("\n\nallow = 1", "line 3, key 'allow'", "it is not a list of rules"),
-        ("[allow]\ntargets = ['*:1']", "line 1, key 'allow'", "it is not a list of rules"),
-        ("allow = [1]", "line 1, key 'allow'", "it is not a list of rules"),
+        ("\n\nallow = 1", "line 3, key 'allow'", "not a list of rules"),
+        ("[allow]\ntargets = ['*:1']", "line 1, key 'allow'", "not a list of rules"),
+        ("allow = [1]", "line 1, key 'allow'", "not a list of rules"),
         ("[[allow]]\ntarget = ['*:1']", "line 2, key 'target'", "unknown key"),
-        ("[[allow]]\n", "line 1, key 'targets'", "it is missing"),
-        ("[[allow]]\ntargets = '*:1'", "line 2, key 'targets'", "it is not a list of texts"),
-        ("[[allow]]\ntargets = [1]", "line 2, key 'targets'", "it is not a list of texts"),
-        ("[[allow]]\ntargets = ['']", "line 2, key 'targets'", "it is not a list of texts"),
+        ("[[allow]]\n", "line 1, key 'targets'", "missing: a rule"),
+        ("[[allow]]\ntargets = '*:1'", "line 2, key 'targets'", "not a list of strings"),
+        ("[[allow]]\ntargets = [1]", "line 2, key 'targets'", "not a list of strings"),
+        ("[[allow]]\ntargets = ['']", "line 2, key 'targets'", "not a list of strings"),
         ("[[allow]]\ntargets = []", "line 2, key 'targets'", "the list is empty"),
         ("[[allow]]\ntargets = [\n 'a.test:1',\n 'a.test'\n]", "line 2, key 'targets'", "rule 'a.test': the port is missing"),
         ("[[allow]]\ntargets = ['*:1']\n[[allow]]\n\ntargets = ['x:0']", "line 5, key 'targets'", "rule 'x:0': port '0' is not"),
         ("[[deny]]\ntargets = ['*:1']\nusers = []", "line 3, key 'users'", "the list is empty"),
-        ("[[deny]]\ntargets = ['*:1']\nusers = 'bob'", "line 3, key 'users'", "it is not a list of texts"),
+        ("[[deny]]\ntargets = ['*:1']\nusers = 'bob'", "line 3, key 'users'", "not a list of strings"),
         ("[[deny]]\ntargets = ['*:1']\nclients = ['host']", "line 3, key 'clients'", "network 'host': not a network"),
         ("[[deny]]\ntargets = ['*:1']\nclients = ['10.0.0.1/8']", "line 3, key 'clients'", "bits set beyond the prefix"),
         ("[[deny]]\ntargets = ['*:1']\ntls = true", "line 3, key 'tls'", 'the only value is "require"'),
         ("[[deny]]\ntargets = ['*:1']\ntls = 'no'", "line 3, key 'tls'", 'the only value is "require"'),
         ("[[deny]]\ntargets = ['*:1']\nsni = 'require'", "line 3, key 'sni'", 'the only value is "match"'),
-        ("[[deny]]\nname = ''\ntargets = ['*:1']", "line 2, key 'name'", "it is not a text of 1 to 64"),
-        ("[[deny]]\nname = 5\ntargets = ['*:1']", "line 2, key 'name'", "it is not a text of 1 to 64"),
+        ("[[deny]]\nname = ''\ntargets = ['*:1']", "line 2, key 'name'", "not a string of 1 to 64"),
+        ("[[deny]]\nname = 5\ntargets = ['*:1']", "line 2, key 'name'", "not a string of 1 to 64"),
         ('[[deny]]\nname = "a\\u001b[31m"\ntargets = ["*:1"]', "line 2, key 'name'", "printable"),
-        (f"[[deny]]\nname = '{'x' * 65}'\ntargets = ['*:1']", "line 2, key 'name'", "it is not a text of 1 to 64"),
+        (f"[[deny]]\nname = '{'x' * 65}'\ntargets = ['*:1']", "line 2, key 'name'", "not a string of 1 to 64"),
         ("[[deny]]\nname = 'a'\ntargets = ['*:1']\n[[allow]]\nname = 'a'\ntargets = ['*:1']", "line 5, key 'name'", "another rule"),
-        ("[[allow]]\ntargets = ['*:1'", "line 2", "it is not TOML: "),
-        ("[[allow]]\ntargets = ['*:1']\ntargets = ['*:2']", "line 3", "it is not TOML: cannot overwrite a value"),
-        ("x = 1\n = 2\n", "line 2", "it is not TOML: invalid statement"),
-        ('[[deny]]\ntargets = ["*:1"]\nusers = ["CORP\\bob"]', "line 3, key 'users'", "a control character in it"),
+        ("[[allow]]\ntargets = ['*:1'", "line 2", "not TOML: "),
+        ("[[allow]]\ntargets = ['*:1']\ntargets = ['*:2']", "line 3", "not TOML: cannot overwrite a value"),
+        ("x = 1\n = 2\n", "line 2", "not TOML: invalid statement"),
+        ('[[deny]]\ntargets = ["*:1"]\nusers = ["CORP\\bob"]', "line 3, key 'users'", "it contains a control character"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_reported_with_its_line_and_key(text: str, where: str, cause: str, tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_a_file_without_rules_is_an_error(text: str, tmp_path: Path) -> None:
     path = write(tmp_path, text)
     with pytest.raises(SettingsError) as caught:
         load_policy(path)
-    assert str(caught.value) == f"policy file {path}: there is no rule in it"
+    assert str(caught.value) == f"policy file {path}: it contains no rules"
 
 
 def test_an_unreadable_file_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,11 +180,11 @@ def test_an_unreadable_file_is_an_error(tmp_path: Path, monkeypatch: pytest.Monk
         load_policy(str(tmp_path))
     path = tmp_path / "policy"
     path.write_bytes(b"\xff")
-    with pytest.raises(SettingsError, match="it is not UTF-8"):
+    with pytest.raises(SettingsError, match="not UTF-8"):
         load_policy(str(path))
     monkeypatch.setattr(under_test, "MAX_FILE", 1)
     path.write_text("  ")
-    with pytest.raises(SettingsError, match="it is longer than"):
+    with pytest.raises(SettingsError, match="longer than"):
         load_policy(str(path))
 
 
@@ -317,7 +317,7 @@ def test_sighup_to_the_main_process_reaches_every_worker(count: str, tmp_path: P
             assert {answered(serve.address, one.authority) for _ in range(20)} == {403}
             write(tmp_path, "[[allow]]\n")
             serve.process.send_signal(signal.SIGHUP)
-            assert "line 1, key 'targets': it is missing" in serve.line()
+            assert "line 1, key 'targets': missing" in serve.line()
             assert {answered(serve.address, two.authority) for _ in range(20)} == {200}
             assert serve.pids() == pids
             serve.process.terminate()

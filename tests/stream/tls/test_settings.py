@@ -130,23 +130,23 @@ def test_a_missing_key_is_reported_with_its_flag(files: certificates.Certificate
 
 def test_an_authority_file_without_a_certificate(files: certificates.Certificates) -> None:
     error = refused(TLSClient("p.test", cacert=str(files.key)))
-    assert (what_of(error), error.cause) == (f"--proxy-cacert {files.key}", "no certificate in it")
+    assert (what_of(error), error.cause) == (f"--proxy-cacert {files.key}", "it contains no certificate")
 
 
 def test_a_certificate_file_without_a_certificate(files: certificates.Certificates) -> None:
     error = refused(TLSClient("p.test", cert=str(files.key), key=str(files.key)))
-    assert (what_of(error), error.cause) == (f"--proxy-cert {files.key}", "no certificate in it")
+    assert (what_of(error), error.cause) == (f"--proxy-cert {files.key}", "it contains no certificate")
 
 
 def test_a_certificate_file_without_a_key(files: certificates.Certificates) -> None:
     """The error names the flag that the user gave."""
     error = refused(TLSClient("p.test", cert=str(files.client_chain)))
-    assert (what_of(error), error.cause) == (f"--proxy-cert {files.client_chain}", "no private key in it")
+    assert (what_of(error), error.cause) == (f"--proxy-cert {files.client_chain}", "it contains no private key")
     assert hint_of(error) == "--proxy-key FILE names its key"
     error = refused(TLSClient("p.test", cert=str(files.client_chain), key=str(files.authority)))
-    assert (what_of(error), error.cause) == (f"--proxy-key {files.authority}", "no private key in it")
-    assert hint_of(error) == "it has to be in PEM"
-    with pytest.raises(SettingsError, match="no private key in it") as caught:
+    assert (what_of(error), error.cause) == (f"--proxy-key {files.authority}", "it contains no private key")
+    assert hint_of(error) == "it must be in PEM format"
+    with pytest.raises(SettingsError, match="it contains no private key") as caught:
         server_context(str(files.client_chain), None, None)
     assert (what_of(caught.value), hint_of(caught.value)) == (f"--tls-cert {files.client_chain}", "--tls-key FILE names its key")
 

@@ -295,7 +295,7 @@ def test_a_handshake_in_many_records_is_bounded_and_does_not_block_others(
 
 
 def test_a_handshake_in_too_many_records_is_reported_as_such() -> None:
-    assert cause_of(Shredded()) == "its handshake is cut into too many records"
+    assert cause_of(Shredded()) == "its handshake is split into too many records"
 
 
 # --- authentication of the peer
@@ -494,7 +494,7 @@ def answered(answer: bytes, files: certificates.Certificates) -> TunnelctlError:
 
 def test_plain_http_on_a_port_for_tls(files: certificates.Certificates) -> None:
     error = answered(b"HTTP/1.1 400 Bad Request\r\n\r\n", files)
-    assert (error.exit_status, error.cause) == (77, "it answers in plain HTTP, not in TLS")
+    assert (error.exit_status, error.cause) == (77, "it responds in plain HTTP, not in TLS")
     assert "http://" in hint_of(error)
 
 

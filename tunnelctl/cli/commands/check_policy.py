@@ -70,7 +70,7 @@ def _look_up(target: Address) -> list[str]:
     try:
         found = run(lambda: resolve(target.host, target.port))
     except (OSError, UnicodeError) as error:
-        raise NameNotFound(f"name {target.host}", "it has no address", "no-address") from error
+        raise NameNotFound(f"cannot resolve {target.host}", "no such host", "no-address") from error
     return [address.host for address in found]
 
 

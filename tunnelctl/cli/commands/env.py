@@ -12,7 +12,7 @@ from typing import NamedTuple
 from tunnelctl.cli.parse.call import Call
 from tunnelctl.cli.parse.settings import check_via, complete
 from tunnelctl.client.route.fingerprint import fingerprint
-from tunnelctl.client.route.selection import Chain, select_proxies
+from tunnelctl.client.route.selection import NOT_CONFIGURED, Chain, select_proxies
 from tunnelctl.control.directory import candidates, check_name, path_of, published, runs
 from tunnelctl.errors import UsageProblem
 from tunnelctl.options import AUTO, ReachOptions
@@ -54,7 +54,8 @@ def _url(options: EnvOptions, environ: Mapping[str, str]) -> str:
     selection = select_proxies(None, options.reach.proxy, environ)
     if not any(selection.chains):
         origin = options.reach.proxy_origin if options.reach.proxy else selection.origin
-        raise UsageProblem("env", origin if " " in selection.origin else f"{origin} is direct", "env-no-proxy")
+        cause = origin if " " in selection.origin else f"{origin} is direct"
+        raise UsageProblem("env", cause, "env-no-proxy", facts={"unnamed": origin == NOT_CONFIGURED})
     return _alone(selection.chains, options.reach)
 
 
@@ -71,7 +72,7 @@ def _alone(chains: tuple[Chain, ...], reach: ReachOptions) -> str:
 
 
 def _needs_forward(what: str) -> UsageProblem:
-    return UsageProblem("env", f"the route has {what}, which these variables cannot hold", "env-needs-forward")
+    return UsageProblem("env", f"the route has {what}, which these variables cannot express", "env-needs-forward")
 
 
 def _port_of(via: str, reach: ReachOptions, environ: Mapping[str, str]) -> str:

@@ -100,7 +100,7 @@ def proxy_command(pairs: list[Pair], passes: bool) -> str:
     """Returns the value of ProxyCommand. ssh replaces %h and %p by host and port; any other % is doubled. Raises UsageProblem."""
     words = [*program(), "connect", *(["--fdpass"] if passes else []), *(word for pair in pairs for word in spelled(*pair))]
     if any(set(word) & set("\r\n") for word in words):  # ssh would read the rest as a keyword, and then refuse every host
-        raise UsageProblem("ssh-config", "a path or a value has a line break, which a configuration file cannot hold", "line-break")
+        raise UsageProblem("ssh-config", "a path or a value has a line break, which a configuration file cannot have", "line-break")
     return " ".join([*(quote(word).replace("%", "%%") for word in words), "%h", "%p"])
 
 

@@ -33,7 +33,7 @@ def _process_of(instance: Instance) -> _Process:
     pid = instance.pid()
     if not _exists(pid):
         workers = " ".join(str(worker.pid) for worker in instance.status().workers)
-        cause = f"its main process, {pid}, was killed, and its workers go on"
+        cause = f"its main process, {pid}, was killed, and its workers continue"
         raise Unreachable(instance.name, cause, "instance-orphaned", facts={"workers": workers})
     return _Process(pid)
 

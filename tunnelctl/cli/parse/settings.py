@@ -92,7 +92,7 @@ def _read(path: str) -> tuple[bytes, int] | None:
 
 
 def _no_file(origin: str, profile: str, path: str) -> SettingsError:
-    where = f"there is no settings file {path}" if path else "there is no home directory to look for settings in"
+    where = f"settings file {path} does not exist" if path else "there is no home directory to look for settings in"
     return SettingsError(f"{origin} {profile}", where, "no-settings-file")
 
 

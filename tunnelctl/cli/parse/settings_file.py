@@ -93,7 +93,7 @@ class _Reader:
         profiles = {}
         for name, value in found.get("profiles", {}).items():
             if not isinstance(value, dict):
-                raise SettingsError(self._place(("profiles", name)), f"`{name}` is no profile", "not-a-profile")
+                raise SettingsError(self._place(("profiles", name)), f"`{name}` is not a profile", "not-a-profile")
             profiles[name] = self._table(f"profile {name}", ("profiles", name), value)
         return File(self._table("defaults", ("defaults",), found.get("defaults", {})), profiles)
 
@@ -104,7 +104,7 @@ class _Reader:
 
     def _refuse_top(self, name: str, value: object) -> NoReturn:
         if name in KEYS:
-            raise SettingsError(self._place((name,)), f"`{name}` is outside of a table", "key-outside-table")
+            raise SettingsError(self._place((name,)), f"`{name}` is outside any table", "key-outside-table")
         is_table = isinstance(value[0] if isinstance(value, list) and value else value, dict)
         cause = f"unknown table `{name}`" if is_table and name not in TABLES else f"`{name}` is not a table"
         raise SettingsError(self._place((name,)), cause, "unknown-table")
@@ -133,7 +133,7 @@ class _Reader:
             for text in texts if flag.takes_value else ():
                 read_value(flag, text)
                 if has_control(text) and flag.name not in MAY_HAVE_CONTROLS:
-                    raise UsageProblem(flag.name, "a control character in it", "control-character")
+                    raise UsageProblem(flag.name, "it contains a control character", "control-character")
         except UsageProblem as problem:
             raise SettingsError(self._place(name), f"`{flag.name}`: {problem.cause}", "value", inner=problem) from None
         return texts

@@ -162,7 +162,7 @@ LISTEN = "the address to listen on has the port in it: tunnelctl serve --listen 
 HABITS = {
     "connect": {
         "-X": "-X is nc's; a proxy is named by its URL: tunnelctl connect -x http://PROXY:PORT HOST PORT",
-        "-w": "-w is nc's; the time limit for opening the tunnel is --timeout SECONDS",
+        "-w": "-w is nc's; the time limit for opening a tunnel is --timeout SECONDS",
         "-P": "-P is nc's; the name to log in with is --proxy-user NAME, and --proxy-password-file FILE has the password",
         "-U": "-U is curl's; the name to log in with is --proxy-user NAME, and --proxy-password-file FILE has the password",
         "-H": "a proxy, as with connect-proxy, is -x URL; a field, as with curl, is --header 'NAME: VALUE'",

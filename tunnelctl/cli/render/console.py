@@ -279,7 +279,7 @@ def _closed(facts: Facts) -> str:
 def _advice(facts: Facts) -> str:
     """Returns advice if the target ended a tunnel of `forward` before it sent a byte."""
     died = facts["received"] == 0 and facts["closed_by"] == "target"
-    return ": `tunnelctl check {target}` tells more, and many proxies let only TLS through" if died else ""
+    return ": `tunnelctl check {target}` tells more, and many proxies allow only TLS" if died else ""
 
 
 def _carried(facts: Facts) -> str:

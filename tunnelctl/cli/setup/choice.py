@@ -51,7 +51,9 @@ def choose(tool: Tool, reach: ReachOptions, dynamic: str | None, typed: list[Pai
     selection = select_proxies(None, reach.proxy, environ)
     chains, origin = selection.chains, reach.proxy_origin if reach.proxy else selection.origin
     if reach.pac is None and not any(chains):
-        raise UsageProblem("setup", "no proxy is configured", NO_PROXY, facts={"unused": selection.unused})
+        raise UsageProblem(
+            "setup", "no proxy is configured", NO_PROXY, facts={"unused": selection.unused, "unnamed": not reach.proxy}
+        )
     if tool.keeps_password:
         return Choice(_with_user(chains, reach), origin)
     reason = _reason(tool, reach, selection, environ)

@@ -176,7 +176,7 @@ def _netrc_login(path: str, host: str, user: str | None, trace: Trace) -> tuple[
     try:
         _, login, password = find_entry(decode(octets, what), host, user)
     except MalformedNetrc as error:
-        raise SettingsError(f"{what}, line {error.line}", "it is malformed", "netrc-malformed") from None
+        raise SettingsError(f"{what}, line {error.line}", "malformed", "netrc-malformed") from None
     if password:
         _warn_if_shared(what, mode, trace)
     return login, password

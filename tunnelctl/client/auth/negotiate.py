@@ -28,7 +28,7 @@ async def bound_scheme(name: str, proxy: Address, secret: Secret | None) -> Sche
     if name == NTLM and login is None:
         facts = {} if _installed("spnego") else _to_install(NTLM)
         raise AuthenticationFailed(
-            f"NTLM login to proxy {proxy}", "there is no user and password for it", "ntlm-credentials", facts=facts
+            f"NTLM login to proxy {proxy}", "it requires a user and a password", "ntlm-credentials", facts=facts
         )
     scheme = _Bound(name, proxy, login)
     await scheme.begin()

@@ -22,18 +22,16 @@ async def first_line(command: str, limit: int) -> bytes:
         with fail_after(SECONDS):
             await _collect(child, child.stdout.fileno(), output)
     except TooSlowError as error:
-        raise SettingsError(WHAT, f"it has not ended within {SECONDS:g} s", "command-late") from error
+        raise SettingsError(WHAT, f"still running after {SECONDS:g} s", "command-late") from error
     finally:
         # Not a process group of its own: a command that prompts on the terminal must stay in the group that may read from it.
         child.kill()
         status = child.wait()
         child.stdout.close()
     if len(output) > MAX_OUTPUT:
-        raise SettingsError(WHAT, f"it printed more than {MAX_OUTPUT} bytes", "command-output")
+        raise SettingsError(WHAT, f"printed more than {MAX_OUTPUT} bytes", "command-output")
     if status:
-        raise SettingsError(
-            WHAT, f"it ended with status {status}" if status > 0 else f"it was ended by signal {-status}", "command-failed"
-        )
+        raise SettingsError(WHAT, f"exited with status {status}" if status > 0 else f"killed by signal {-status}", "command-failed")
     return bytes(output).partition(b"\n")[0][:limit]
 
 

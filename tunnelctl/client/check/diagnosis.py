@@ -41,7 +41,7 @@ FINDINGS = {
     "other-protocol": "the URL of the proxy says http://, but that port expects SOCKS, or the reverse",
     "not-a-proxy": "the server there does not speak the protocol of a proxy",
     "not-trusted": "TLS failed, mostly because of a certificate",
-    "name-not-found": "a name has no address",
+    "name-not-found": "a name cannot be resolved",
     "unreachable": "no connection, or no response in time",
     "no-proxy": "NO_PROXY matches this target, so no proxy was used, and the target cannot be reached directly",
     "unused-proxy": "only http_proxy names a proxy; tunnelctl ignores that variable, and the target cannot be reached directly",
@@ -66,7 +66,7 @@ FINDINGS = {
     "certificate-unknown": "the issuer of the certificate seen through a proxy is not publicly trusted, and there is no other "
     "certificate to compare with",
     "no-proxy-named": "no setting names a proxy",
-    "unknown-to-tunnelctl": "a proxy works, but tunnelctl is not told of it",
+    "unknown-to-tunnelctl": "a proxy works, but no setting names it to tunnelctl",
 }
 
 # By exit status, where nothing more exact is known.
@@ -126,5 +126,5 @@ def portal(status: int) -> Diagnosis | None:
 def greeting_of_a_portal(said: bytes) -> Diagnosis | None:
     """The same for a portal that opens the tunnel and then sends its page through it."""
     if _PAGE.match(said):
-        return Diagnosis("captive-portal", "a web page comes out of the tunnel, unasked: a captive portal?")
+        return Diagnosis("captive-portal", "the tunnel delivered an unsolicited web page: a captive portal?")
     return None

@@ -74,4 +74,6 @@ async def _examine(route: Route, connection: HTTP2Connection, pool: ConnectionPo
     tunnel.stream.abort()
     # It has gone back to HTTP/1.1 if the proxy knows no CONNECT in HTTP/2.
     fell_back = route.hops[0].http is not None and route.hops[0].http.only_1_1
-    return HTTP2(True, connects=not fell_back, seconds=seconds, cause="it knows no CONNECT there" if fell_back else "", **found)
+    return HTTP2(
+        True, connects=not fell_back, seconds=seconds, cause="it does not support CONNECT in HTTP/2" if fell_back else "", **found
+    )

@@ -153,7 +153,7 @@ class Survey:
                     with fail_after(ATTEMPT), self._waits.on("wpad", name):
                         await resolve(name, 80)
                 except (OSError, TooSlowError):
-                    self._report(found.Unread(wpad.TOOL, name, "the name has no address"))
+                    self._report(found.Unread(wpad.TOOL, name, "no such host"))
                 else:
                     scripts.append(one._replace(setting=Setting(PAC, name, (wpad.URL.format(name=name),))))
         return scripts

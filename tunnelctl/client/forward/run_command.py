@@ -45,7 +45,7 @@ def run_command(options: ForwardOptions, environ: Mapping[str, str], trace: Trac
     if not options.command:
         raise UsageProblem("run", "missing argument COMMAND", "missing-command")
     if options.java and not is_available():
-        raise UsageProblem("", "this system does not show which user has a connection", "java-needs-owner", option="java")
+        raise UsageProblem("", "this system does not show which user owns a connection", "java-needs-owner", option="java")
     locals_ = [ForwardSpec(_ANY_PORT, None), *map(parse_local, options.local)]
     if options.java:
         locals_.append(ForwardSpec(_ANY_PORT, None, same_user=True))
@@ -135,7 +135,7 @@ def _start(words: tuple[str, ...], environ: dict[str, str]) -> "subprocess.Popen
         kind = CommandNotFound if isinstance(error, FileNotFoundError) else CannotRun
         raise kind(f"cannot run {words[0]}", reason(error), "not-run") from error
     except ValueError as error:
-        raise CannotRun(f"cannot run {words[0]!a}", "a word of it has a NUL", "nul-in-word") from error
+        raise CannotRun(f"cannot run {words[0]!a}", "an argument contains a NUL", "nul-in-word") from error
 
 
 async def _pass_on(signals: SignalReceiver, child: "subprocess.Popen[bytes]") -> None:

@@ -58,5 +58,5 @@ def _choice(entry: str) -> Choice:
         return DIRECT
     scheme = _SCHEMES.get(kind.upper())
     if scheme is None or len(rest) != 1:
-        raise AddressError("entry", "it is none of those that are known", "pac-entry")
+        raise AddressError("entry", "none of the known entries", "pac-entry")
     return ProxyURL(scheme, parse_authority(rest[0], DEFAULT_PORTS[scheme]), None, None)

@@ -112,7 +112,7 @@ class Pac:
     def _read(self, text: str) -> tuple[Choice, ...]:
         answer = parse_answer(text)
         if not answer.choices:
-            raise self._wrong(f"it names no proxy: {text!a}")
+            raise self._wrong(f"names no proxy: {text!a}")
         for entry in answer.skipped:
             self._trace(events.Warning(f"PAC file {shown(self._source)}: {entry!a} is skipped: it is no proxy that is known here"))
         return answer.choices
@@ -125,7 +125,7 @@ class Pac:
                     await self._refresh()
                 report = await to_thread(_in_a_process, self._task(target, known))
         except BusyResourceError as error:
-            raise Unreachable(f"PAC file {shown(self._source)}", "too many lookups are hanging", "lookups-hang") from error
+            raise Unreachable(f"PAC file {shown(self._source)}", "too many lookups are pending", "lookups-hang") from error
         if "absent" in report:
             raise _no_engine(report["absent"])
         return report
@@ -168,12 +168,12 @@ def _in_a_process(task: dict[str, Any]) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         return _failure(slow)
     except OSError as error:  # no descriptor left, or no memory
-        return _failure(f"its process cannot be started: {reason(error)}")
+        return _failure(f"the process for it cannot be started: {reason(error)}")
     if ended.returncode == -signal.SIGALRM:
         return _failure(slow)
     if ended.returncode:
         large = any(text in ended.stderr for text in _TOO_LARGE)
-        return _failure(f"it brought the JavaScript engine down{': it requires too much memory' if large else ''}")
+        return _failure(f"it crashed the JavaScript engine{': it requires too much memory' if large else ''}")
     return {**_failure(""), **json.loads(ended.stdout)}
 
 

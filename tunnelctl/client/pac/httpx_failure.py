@@ -27,7 +27,7 @@ def cause_of(error: Exception) -> str:
         if isinstance(each, OSError):
             return reason(each)
     if isinstance(error, httpx.RemoteProtocolError):  # from httpcore, which noticed before h11 could
-        return "closed without answering"
+        return "closed without a response"
     return "the content is malformed" if isinstance(error, httpx.DecodingError) else "the request cannot be sent"
 
 

@@ -38,7 +38,7 @@ def _path(source: str) -> str:
     except ValueError:  # the text of the error quotes the URL
         raise _wrong(source, "its URL is not valid") from None
     if scheme.lower() != "file" or url.netloc not in ("", "localhost"):
-        raise _wrong(source, "it can be a path, or a URL with http, https or file", "pac-source")
+        raise _wrong(source, "it must be a path, or an http, https or file URL", "pac-source")
     return unquote(url.path)
 
 
@@ -60,18 +60,18 @@ def _fetch(url: str) -> tuple[bytes, str | None]:
     try:
         with client, client.stream("GET", url) as answer:
             if answer.status_code != 200:
-                raise _wrong(url, f"its server answers {answer.status_code} {answer.reason_phrase}".rstrip())
+                raise _wrong(url, f"its server responds with {answer.status_code} {answer.reason_phrase}".rstrip())
             for piece in answer.iter_bytes():
                 octets = _bounded(octets + piece, url)
                 if monotonic() > until:
-                    raise _wrong(url, f"it takes more than {SECONDS:g} s")
+                    raise _wrong(url, f"fetching it takes more than {SECONDS:g} s")
             return octets, answer.charset_encoding
     except (httpx.InvalidURL, UnicodeError) as error:  # their text quotes a piece of the URL, perhaps of its password
         raise _wrong(url, "its URL is not valid") from error
     except (httpx.HTTPError, httpx.StreamError) as error:
         from tunnelctl.client.pac.httpx_failure import cause_of
 
-        raise _wrong(url, f"it cannot be fetched: {cause_of(error)}") from error
+        raise _wrong(url, f"cannot be fetched: {cause_of(error)}") from error
 
 
 def _wrong(source: str, cause: str, code: str = "pac-unusable") -> SettingsError:
@@ -80,7 +80,7 @@ def _wrong(source: str, cause: str, code: str = "pac-unusable") -> SettingsError
 
 def _bounded(octets: bytes, source: str) -> bytes:
     if len(octets) > MAX_OCTETS:
-        raise _wrong(source, f"it is larger than {MAX_OCTETS >> 10} KiB")
+        raise _wrong(source, f"larger than {MAX_OCTETS >> 10} KiB")
     return octets
 
 

@@ -115,7 +115,7 @@ def parse_entry(entry: str) -> Callable[[Address], bool]:
     if entry[0] == "<":
         return _parse_word(entry)
     if "://" in entry:
-        raise AddressError(f"entry {shown(entry)}", "it is a URL: an entry is a host, without a scheme", "no-proxy-entry")
+        raise AddressError(f"entry {shown(entry)}", "a URL: an entry is a host, without a scheme", "no-proxy-entry")
     host, port = _split_port(entry)
     includes = _parse_network(host) if _is_network(host) else _parse_names(host)
     return lambda target: port in (0, target.port) and includes(target.host)
@@ -135,7 +135,7 @@ def _matches(target: Address, entry: str) -> bool:
 def _parse_word(entry: str) -> Callable[[Address], bool]:
     if entry.lower() != "<local>":
         raise AddressError(
-            f"entry {shown(entry)}", "<local> is the only word in angle brackets that has a meaning here", "no-proxy-entry"
+            f"entry {shown(entry)}", "<local> is the only word in angle brackets that is supported", "no-proxy-entry"
         )
     return lambda target: "." not in target.host and not is_ip(target.host)
 
@@ -172,7 +172,7 @@ def _parse_pattern(text: str) -> str:
     pattern = text.lower().strip("[]").removesuffix(".")
     characters = _IPV6_PATTERN if ":" in pattern else _PATTERN
     if len(pattern) > MAX_NAME or pattern.strip(characters):
-        cause = "it is too long, or has a character that neither names in ASCII nor addresses have"
+        cause = "too long, or it contains a character that neither ASCII names nor addresses have"
         raise AddressError(f"pattern {shown(text)}", cause, "no-proxy-pattern")
     return f"*{pattern}" if pattern[0] == "." else pattern
 
@@ -229,7 +229,7 @@ def _ends(text: str) -> tuple[IPv4Address | IPv6Address, IPv4Address | IPv6Addre
             return first, last
     except ValueError:
         pass
-    cause = "it is neither a network ADDRESS/BITS nor a range of addresses FIRST-LAST"
+    cause = "neither a network ADDRESS/BITS nor a range of addresses FIRST-LAST"
     raise AddressError(f"network {shown(text)}", cause, "no-proxy-network")
 
 

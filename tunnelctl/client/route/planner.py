@@ -282,7 +282,7 @@ class RoutePlanner:
         settings = settings._replace(cacert=options.proxy_cacert, insecure=options.proxy_insecure, reading=self._reading)
         if first_tls:
             if options.proxy_key is not None and options.proxy_cert is None:
-                raise UsageProblem("", "the certificate that it is for is missing", "key-without-certificate", option="proxy_key")
+                raise UsageProblem("", "the client certificate is missing", "key-without-certificate", option="proxy_key")
             pin = parse_pin(options.proxy_pin) if options.proxy_pin is not None else None
             settings = settings._replace(cert=options.proxy_cert, key=options.proxy_key, pin=pin)
         if settings.insecure and settings.pin is None:

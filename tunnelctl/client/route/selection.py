@@ -46,6 +46,7 @@ class ProxySelection(NamedTuple):
 
 
 DIRECT_ONLY: tuple[Chain, ...] = ((),)
+NOT_CONFIGURED = "no proxy is configured"  # the origin of such a route
 
 
 def select_proxies(target: Address | None, proxy: tuple[str, ...], environ: Mapping[str, str]) -> ProxySelection:
@@ -62,8 +63,8 @@ def select_proxies(target: Address | None, proxy: tuple[str, ...], environ: Mapp
         if environ.get(name, "").strip():
             if exempt := _exemption(target, environ):
                 return ProxySelection(DIRECT_ONLY, exempt)
-            return ProxySelection(DIRECT_ONLY, f"no proxy is configured: {name} is set, but ignored", name)
-    return ProxySelection(DIRECT_ONLY, "no proxy is configured")
+            return ProxySelection(DIRECT_ONLY, f"{NOT_CONFIGURED}: {name} is set, but ignored", name)
+    return ProxySelection(DIRECT_ONLY, NOT_CONFIGURED)
 
 
 def _from_flags(proxy: tuple[str, ...]) -> tuple[Chain, ...]:

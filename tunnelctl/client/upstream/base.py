@@ -137,7 +137,7 @@ class ProxyConnection:
             if isinstance(failure, TLSFailed):  # in TLS 1.3 a missing client certificate is reported only now
                 return failure
             code, facts = "broke", {"tls_without_certificate": tls.cert is None}
-        return Unreachable(f"{request.what}, broke the connection before it answered", reason(error), code, facts=facts)
+        return Unreachable(f"{request.what}, broke the connection before it responded", reason(error), code, facts=facts)
 
 
 class SingleTunnelConnection(ProxyConnection):

@@ -24,7 +24,7 @@ BAD_REQUEST = 400  # Apache, nginx and our `serve` send it in plain text to a cl
 BODY_SECONDS = 2.0
 
 
-# Codes of a proxy without TLS that closed without answering, as a TLS server does on plain text.
+# Codes of a proxy without TLS that closed without a response, as a TLS server does on plain text.
 _MUTE = ("closed-mute", "broke-mute")
 
 

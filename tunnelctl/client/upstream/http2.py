@@ -305,7 +305,7 @@ class HTTP2Connection(ProxyConnection):
         """Returns what to raise for a login that is bound to its connection."""
         if self._downgrade():
             return ReconnectRequired()
-        cause = "its login is bound to a connection, and HTTP/2 shares that among tunnels"
+        cause = "its authentication is bound to a connection, and HTTP/2 shares a connection among tunnels"
         return AuthenticationFailed(request.what, cause, "login-needs-http1")
 
     async def _complete(self, request: TunnelRequest, stream: Http2Stream, response: Response) -> Established | Rejected:
@@ -355,4 +355,4 @@ def decline(stream: Stream, version: HTTPVersion, what: str) -> Exception:
 
 def _not_processed(request: TunnelRequest) -> Unreachable:
     """The error for a request that the proxy has not processed, so that it may be repeated on another connection."""
-    return Unreachable(request.what, "it takes no further request on this connection", "stream-refused")
+    return Unreachable(request.what, "it accepts no further requests on this connection", "stream-refused")

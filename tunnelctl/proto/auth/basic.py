@@ -21,7 +21,7 @@ def encode_basic(user: str, password: str) -> str:
     if ":" in user:
         raise AuthenticationFailed("proxy credentials", "the user name has a colon, which Basic cannot carry", "colon-in-user")
     if has_control(user + password):
-        raise AuthenticationFailed("proxy credentials", "a control character in the user name or password", "control-character")
+        raise AuthenticationFailed("proxy credentials", "user name or password contains a control character", "control-character")
     try:
         octets = f"{user}:{password}".encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:

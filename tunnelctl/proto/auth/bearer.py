@@ -8,5 +8,5 @@ _TOKEN68 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/
 def encode_bearer(token: str) -> str:
     """Returns the field value. Raises AuthenticationFailed, whose text does not repeat the token, for one that is not valid."""
     if not token.rstrip("=") or token.rstrip("=").strip(_TOKEN68):
-        raise AuthenticationFailed("bearer token", "a character in it that a token cannot have", "token-character")
+        raise AuthenticationFailed("bearer token", "it contains a character that a token cannot have", "token-character")
     return f"Bearer {token}"

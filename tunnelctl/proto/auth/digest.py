@@ -111,7 +111,9 @@ class DigestClient:
         Raises AuthenticationFailed for a name or password that cannot be sent.
         """
         if has_control(user + password):
-            raise AuthenticationFailed("proxy credentials", "a control character in the user name or password", "control-character")
+            raise AuthenticationFailed(
+                "proxy credentials", "user name or password contains a control character", "control-character"
+            )
         digest = hash_of(_algorithm(challenge))
         if digest is None:
             raise ValueError("a challenge that cannot be answered")

@@ -143,7 +143,7 @@ class ConnectClient:
         if self._reader.peek(1):
             raise self._malformed("closed in the middle of the response head", "closed-inside")
         # A TLS server that receives plain text mostly closes without a response.
-        raise NoAnswer(f"answer to CONNECT {self._target}", "closed without answering", "closed" if self.heard else "closed-mute")
+        raise NoAnswer(f"answer to CONNECT {self._target}", "closed without a response", "closed" if self.heard else "closed-mute")
 
     def _read_head(self, data: bytes) -> Head | None:
         first = (self._reader.peek(SHOWN) + data[:SHOWN])[:SHOWN]
@@ -171,7 +171,7 @@ class ConnectClient:
             raise self._malformed("it switches protocols unasked (101)", "switching-protocols")
         self._informational += 1
         if self._informational > MAX_INFORMATIONAL:
-            raise self._malformed(f"more than {MAX_INFORMATIONAL} informational answers and no final one", "informational")
+            raise self._malformed(f"more than {MAX_INFORMATIONAL} informational responses and no final one", "informational")
         self._reader = HeadReader(CLIENT_LIMITS, strict=False)
 
     def _malformed(self, cause: str, code: str) -> MalformedAnswer:

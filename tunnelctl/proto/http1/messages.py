@@ -42,7 +42,7 @@ _WORDS = {
     "malformed chunk footer": "malformed body: a chunk that does not end where it has to",
 }
 _ENDED = {
-    "can't handle event type ConnectionClosed": "closed without answering",
+    "can't handle event type ConnectionClosed": "closed without a response",
     "peer unexpectedly closed": "closed in the middle of the head",
     "peer closed connection without": "closed in the middle of the body",
 }

@@ -61,8 +61,8 @@ _CAUSES = {
     NO_NETWORK: ("network unreachable", "socks-network-unreachable"),
     NO_HOST: ("host unreachable", "socks-host-unreachable"),
     NOT_ACCEPTED: ("connection refused", "socks-connection-refused"),
-    NO_COMMAND: ("it does not know CONNECT", "socks-command"),
-    NO_ADDRESS_TYPE: ("it does not know that kind of address", "socks-address-type"),
+    NO_COMMAND: ("it does not support CONNECT", "socks-command"),
+    NO_ADDRESS_TYPE: ("it does not support this address type", "socks-address-type"),
 }
 
 
@@ -116,10 +116,10 @@ class SocksClient(Speaker):
     def eof(self) -> MalformedAnswer:
         """Returns the error to raise if the proxy closes now."""
         if self._asked:
-            return self._malformed("closed before it had answered the request", "socks-closed-request")
+            return self._malformed("closed before it responded to the request", "socks-closed-request")
         if self._heard:
             return self._malformed("closed in the middle of the reply", "socks-closed-inside")
-        return NoAnswer(self._what, "closed without answering", "socks-closed")
+        return NoAnswer(self._what, "closed without a response", "socks-closed")
 
     # Each of these yields the number of octets that it needs next, and is sent them.
 
@@ -131,12 +131,12 @@ class SocksClient(Speaker):
         # A refusal is raised before the rest of the reply is read, as some proxies do not send that.
         version, reply = yield 2
         if version != VERSION_5:
-            raise self._malformed(f"its reply is of version {version}", "socks-reply-version")
+            raise self._malformed(f"its reply has version {version}", "socks-reply-version")
         if reply != GRANTED:
             raise self._refused(reply)
         _, kind = yield 2
         if kind not in (IPV4, NAME, IPV6):
-            raise self._malformed(f"its reply has an address of the unknown kind {kind}", "socks-reply-address")
+            raise self._malformed(f"its reply has an address of unknown type {kind}", "socks-reply-address")
         length = {IPV4: 4, IPV6: 16}.get(kind) or (yield 1)[0]
         yield length + 2
 
@@ -159,7 +159,7 @@ class SocksClient(Speaker):
             raise self._login_failed("it requires a user and a password", "login-missing")
         elif method == NONE_ACCEPTABLE:
             code = "no-method" if self._credentials else "no-method-without-login"
-            raise self._login_failed("it accepts no authentication method that tunnelctl has", code)
+            raise self._login_failed("no authentication method in common with tunnelctl", code)
         else:
             raise self._malformed(f"it chose an authentication method that was not offered ({method})", "socks-method")
 

@@ -183,7 +183,7 @@ class SocksServer(Speaker):
         if self._login:
             raise _Refused(_reply_4(WRONG_USER_4), "it cannot log in: SOCKS version 4 has no password")
         if host == bytes(4):
-            raise _Refused(_reply_4(FAILED_4), "the target has no address")
+            raise _Refused(_reply_4(FAILED_4), "the name of the target cannot be resolved")
         return _target(name or host, NAME if named else IPV4, port, _reply_4(FAILED_4))
 
 

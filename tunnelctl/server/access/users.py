@@ -35,7 +35,7 @@ COST_N, COST_R, COST_P = 1 << 14, 8, 5
 MAX_N, MAX_R, MAX_P = 1 << 20, 32, 16  # limits for a line of the file: memory is 128·N·r bytes
 MAX_FILE = 16 << 20  # bytes, some hundred thousand users; a wrong path may be an endless device
 SALT, KEY = 16, 32  # bytes
-NOT_OURS = "it is not what `tunnelctl hash-password` prints"
+NOT_OURS = "not a line that `tunnelctl hash-password` prints"
 MAX_CONCURRENT_HASHES = 2  # hashes under way: each occupies a core and its memory
 WAITING = 64  # logins of one client network that wait for a hash: after a restart, many users behind one address may come at once
 
@@ -119,14 +119,14 @@ def load_users(path: str, kept: CredentialCache | None = None) -> "Users":
         user, _, rest = line.partition(":")
         scheme, *fields = rest.split(":")
         if user in (logins if scheme == "digest" else passwords):
-            raise SettingsError(where, "this user has such a line already", "user-twice")
+            raise SettingsError(where, "an earlier line has this user already", "user-twice")
         if scheme == "digest":
             logins[user] = _parse_login(user, fields, where)
             realms.add(fields[0])
         else:
             passwords[user] = _parse_password(user, scheme, fields, where)
         if len(realms) > 1:
-            raise SettingsError(where, "its realm is not that of the lines before: a proxy has one", "realm-differs")
+            raise SettingsError(where, "its realm differs from that of earlier lines: a proxy has only one", "realm-differs")
     digest = DigestServer(realms.pop(), logins, kept.nonces) if logins else None
     return Users(passwords, logins, digest, kept)
 
@@ -141,7 +141,7 @@ def _parse_login(user: str, fields: list[str], where: str) -> Login:
         raise SettingsError(where, NOT_OURS, "not-hash-password")
     realm, sha_256, md5 = fields
     if not is_realm(realm) or [len(text) for text in fields[1:]] != [64, 32] or (sha_256 + md5).strip("0123456789abcdef"):
-        raise SettingsError(where, "its realm or its hashes are damaged", "user-damaged")
+        raise SettingsError(where, "invalid realm or hash", "user-damaged")
     return Login(sha_256, md5)
 
 
@@ -152,9 +152,9 @@ def _parse_password(user: str, scheme: str, fields: list[str], where: str) -> St
         n, r, p = (int(text) for text in fields[:3])
         salt, key = (a2b_base64(text, strict_mode=True) for text in fields[3:])
     except (ValueError, Base64Error) as error:
-        raise SettingsError(where, "its numbers or its base64 are damaged", "user-damaged") from error
+        raise SettingsError(where, "invalid number or base64", "user-damaged") from error
     if not (_affordable(n, r, p) and len(key) == KEY):
-        raise SettingsError(where, "its cost is out of bounds", "user-cost")
+        raise SettingsError(where, "its scrypt cost is out of range", "user-cost")
     return StoredPassword(n, r, p, salt, key)
 
 

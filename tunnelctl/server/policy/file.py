@@ -50,10 +50,10 @@ def parse_policy(text: str, what: str) -> dict[str, list[Rule]]:
         document, lines = read_toml(text)
     except TomlError as error:
         raise SettingsError(
-            f"{what}, line {error.line}", f"it is not TOML: {error.cause}", "not-toml", facts={"escape": error.escape}
+            f"{what}, line {error.line}", f"not TOML: {error.cause}", "not-toml", facts={"escape": error.escape}
         ) from None
     if not document:  # a file rewritten in place is empty for a moment: a reload would drop its deny rules
-        raise SettingsError(what, "there is no rule in it", "no-rule")
+        raise SettingsError(what, "it contains no rules", "no-rule")
     return _File(what, lines).rules(document)
 
 
@@ -70,7 +70,7 @@ class _File:
             if kind not in KINDS:
                 self._wrong((kind,), "unknown key", "unknown-key", facts={"known": ", ".join(f"[[{kind}]]" for kind in KINDS)})
             if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-                self._wrong((kind,), f"it is not a list of rules: each begins with [[{kind}]]", "not-rules")
+                self._wrong((kind,), f"not a list of rules: each begins with [[{kind}]]", "not-rules")
             rules[kind] = [rule for number, table in enumerate(tables) for rule in self._table((kind, number), table)]
         return rules
 
@@ -86,7 +86,7 @@ class _File:
         clients = tuple(self._parsed((*path, "clients"), table, parse_client))
         targets = self._parsed((*path, "targets"), table, parse_rule)
         if not targets:
-            self._wrong((*path, "targets"), "it is missing: a rule must name its targets", "targets-missing")
+            self._wrong((*path, "targets"), "missing: a rule must name its targets", "targets-missing")
         return [rule._replace(text=f"{rule.text} ({label})", users=users, clients=clients, tls=tls, sni=sni) for rule in targets]
 
     def _name(self, path: Path, table: dict[str, object]) -> str:
@@ -95,7 +95,7 @@ class _File:
         if name is None:
             return f"line {line_of(self._lines, path)}"
         if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or not name.isprintable():
-            self._wrong(path, f"it is not a text of 1 to {MAX_NAME} printable characters", "rule-name")
+            self._wrong(path, f"not a string of 1 to {MAX_NAME} printable characters", "rule-name")
         if name in self._names:
             self._wrong(path, "another rule has this name", "rule-name-twice")
         self._names.add(name)
@@ -114,9 +114,9 @@ class _File:
         if value is None:
             return []
         if not isinstance(value, list) or not all(isinstance(text, str) and text for text in value):
-            self._wrong(path, 'it is not a list of texts, as ["this"]', "not-texts")
+            self._wrong(path, 'not a list of strings, such as ["this"]', "not-texts")
         if any(map(has_control, value)):
-            self._wrong(path, "a control character in it", "control-character")
+            self._wrong(path, "it contains a control character", "control-character")
         if not value:
             self._wrong(path, "the list is empty", "list-empty", facts={"optional": path[-1] != "targets"})
         return value

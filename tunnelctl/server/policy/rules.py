@@ -307,7 +307,7 @@ def _parse_ports(text: str) -> tuple[int, int]:
 def _parse_domain(text: str) -> str:
     domain = parse_host(text)
     if is_ip(domain):
-        raise AddressError(f"domain {shown(text)}", "*. goes before a domain, not before an address", "domain-address")
+        raise AddressError(f"domain {shown(text)}", "*. precedes a domain, not an address", "domain-address")
     return domain
 
 
@@ -315,14 +315,14 @@ def _parse_network(text: str) -> Network:
     address, slash, bits = text.removeprefix("[").removesuffix("]").partition("/")
     if (":" in address) != (text[:1] == "["):
         raise AddressError(
-            f"network {shown(text)}", "brackets belong round an IPv6 address or network, and only there", "network-brackets"
+            f"network {shown(text)}", "brackets are for IPv6 addresses and networks, which require them", "network-brackets"
         )
     host = parse_host(address)
     if not is_ip(host):
-        raise AddressError(f"network {shown(text)}", "not a network ADDRESS/BITS: before the / there is a name", "network-name")
+        raise AddressError(f"network {shown(text)}", "not a network ADDRESS/BITS: a name precedes the /", "network-name")
     most = 128 if ":" in host else 32
     if slash and not (bits.isascii() and bits.isdigit() and len(bits) <= 3 and int(bits) <= most):
-        raise AddressError(f"network {shown(text)}", f"after / there is a number of bits, {most} at most", "network-bits")
+        raise AddressError(f"network {shown(text)}", f"after the / there must be a number of bits, at most {most}", "network-bits")
     try:
         network = parse_network(host + slash + bits)
     except ValueError:

@@ -26,10 +26,10 @@ _VERIFY = {
     64: ("its certificate is for another address", "certificate-name"),
 }
 
-_PLAIN_HTTP = ("it answers in plain HTTP, not in TLS", "plain-http")
+_PLAIN_HTTP = ("it responds in plain HTTP, not in TLS", "plain-http")
 _NOT_TLS = ("the peer does not speak TLS", "not-tls")
 _REQUIRED = ("it requires a client certificate", "client-certificate-missing")
-_VERSION = ("no version of TLS that both ends allow", "tls-version")
+_VERSION = ("no TLS version in common", "tls-version")
 
 # The same by OpenSSL's names; an ALERT in the name is one that the peer sent.
 _REASONS = {
@@ -51,7 +51,7 @@ _REASONS = {
     "TLSV1_ALERT_PROTOCOL_VERSION": _VERSION,
     "UNSUPPORTED_PROTOCOL": _VERSION,
     "TLSV1_UNRECOGNIZED_NAME": ("it does not know this server name", "certificate-name"),
-    "TLSV1_ALERT_NO_APPLICATION_PROTOCOL": ("it speaks none of the protocols that were offered", "no-protocol"),
+    "TLSV1_ALERT_NO_APPLICATION_PROTOCOL": ("it supports none of the protocols offered", "no-protocol"),
 }
 
 # The same alerts from a client: they are about the certificate of the server.
@@ -104,7 +104,7 @@ def _explained(error: ssl.SSLError) -> tuple[str, str]:
     if isinstance(error, Renegotiation):
         return "it requires a renegotiation, which tunnelctl does not do", "renegotiation"
     if isinstance(error, Shredded):
-        return "its handshake is cut into too many records", "shredded"
+        return "its handshake is split into too many records", "shredded"
     if isinstance(error, PinMismatch):
         return f"its certificate is not the pinned one, but {error.seen}", "pin-mismatch"
     if isinstance(error, ssl.SSLCertVerificationError):

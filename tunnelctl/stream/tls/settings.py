@@ -119,7 +119,7 @@ def _trust(context: ssl.SSLContext, option: str, file: str) -> None:
     try:
         context.load_verify_locations(file)
     except ssl.SSLError:
-        raise SettingsError(file, "no certificate in it", "no-certificate", option=option) from None
+        raise SettingsError(file, "it contains no certificate", "no-certificate", option=option) from None
 
 
 def _identify(context: ssl.SSLContext, cert: tuple[str, str], key: tuple[str, str | None]) -> None:
@@ -147,9 +147,9 @@ def _identify(context: ssl.SSLContext, cert: tuple[str, str], key: tuple[str, st
             raise SettingsError(file, cause, "key-mismatch", option=option) from None
         # OpenSSL does not report which of the two files is at fault.
         if not _holds_certificate(cert[1]):
-            raise SettingsError(cert[1], "no certificate in it", "no-certificate", option=cert[0]) from None
+            raise SettingsError(cert[1], "it contains no certificate", "no-certificate", option=cert[0]) from None
         facts = {"key": key[0] if together else ""}
-        raise SettingsError(file, "no private key in it", "no-private-key", option=option, facts=facts) from None
+        raise SettingsError(file, "it contains no private key", "no-private-key", option=option, facts=facts) from None
 
 
 def _holds_certificate(file: str) -> bool:
@@ -168,6 +168,6 @@ def _check_readable(option: str, file: str) -> None:
         raise SettingsError(file, reason(error), "unreadable", option=option) from error
     try:
         if stat.S_ISFIFO(os.fstat(fd).st_mode):
-            raise SettingsError(file, "it is a pipe, but has to be read more than once", "pipe", option=option)
+            raise SettingsError(file, "a pipe, but it must be read more than once", "pipe", option=option)
     finally:
         os.close(fd)

@@ -5,28 +5,28 @@ from __future__ import annotations
 from tunnelctl.cli.spec.messages.model import BACKSLASH, NEAR, When, declare
 from tunnelctl.errors import CannotRun, SettingsError
 
-_PEM = "it has to be in PEM"
+_PEM = "it must be in PEM format"
 _TARGETS = 'for example targets = ["*.example.com:443"]'
 
 FILES = (
     declare(SettingsError, "unreadable", ("{kind} file {path}: {reason}", "{flag} {file}: {reason}")),
-    declare(SettingsError, "too-large", ("{file}: it is larger than {n} KiB", "{file}: it is longer than {n} MiB")),
+    declare(SettingsError, "too-large", ("{file}: larger than {n} KiB", "{file}: longer than {n} MiB")),
     declare(SettingsError, "setup-file", "configuration file {path}: {cause}"),
     declare(SettingsError, "setup-program", "program {program}: {reason}"),
     declare(SettingsError, "setup-root", "program {program}: only root may read its settings", "run it with sudo"),
-    declare(SettingsError, "nul-in-name", "{file}: its name has a NUL in it"),
-    declare(SettingsError, "encoding", ("{file}: it is UTF-16, and has to be UTF-8", "{file}: it is not UTF-8")),
+    declare(SettingsError, "nul-in-name", "{file}: its name contains a NUL"),
+    declare(SettingsError, "encoding", ("{file}: UTF-16; it must be UTF-8", "{file}: not UTF-8")),
     declare(SettingsError, "first-line-too-long", "{file}: its first line is longer than {n} bytes"),
     declare(SettingsError, "first-line-empty", "{file}: its first line is empty"),
     declare(SettingsError, "login-file-format", "login file {path}: the first line is not USER:PASSWORD"),
-    declare(SettingsError, "netrc-malformed", "netrc file {path}, line {line}: it is malformed"),
+    declare(SettingsError, "netrc-malformed", "netrc file {path}, line {line}: malformed"),
     declare(SettingsError, "access-log", "access log {path}: {reason}"),
-    declare(SettingsError, "command-late", "password command: it has not ended within {n} s"),
-    declare(SettingsError, "command-output", "password command: it printed more than {n} bytes"),
+    declare(SettingsError, "command-late", "password command: still running after {n} s"),
+    declare(SettingsError, "command-output", "password command: printed more than {n} bytes"),
     declare(
         SettingsError,
         "command-failed",
-        ("password command: it ended with status {status}", "password command: it was ended by signal {n}"),
+        ("password command: exited with status {status}", "password command: killed by signal {n}"),
     ),
     declare(
         SettingsError,
@@ -39,7 +39,7 @@ FILES = (
         SettingsError,
         "no-settings-file",
         (
-            "{origin} {profile}: there is no settings file {path}",
+            "{origin} {profile}: settings file {path} does not exist",
             "{origin} {profile}: there is no home directory to look for settings in",
         ),
         "see tunnelctl-config(5) for the format",
@@ -48,21 +48,23 @@ FILES = (
         SettingsError,
         "no-such-profile",
         "{origin} {profile}: settings file {path} has no such profile",
-        "it has {known}",
-        "it has none; [profiles.NAME] begins one",
+        "its profiles are {known}",
+        "it has no profiles; [profiles.NAME] begins one",
     ),
     declare(
         SettingsError,
         "not-toml",
-        ("settings file {path}, line {line}: {cause}", "{file}, line {line}: it is not TOML: {cause}"),
+        ("settings file {path}, line {line}: {cause}", "{file}, line {line}: not TOML: {cause}"),
         BACKSLASH,
     ),
-    declare(SettingsError, "not-a-profile", "{place}: `{name}` is no profile", "a profile is a table of its own, [profiles.NAME]"),
+    declare(
+        SettingsError, "not-a-profile", "{place}: `{name}` is not a profile", "a profile is a table of its own, [profiles.NAME]"
+    ),
     declare(
         SettingsError,
         "key-outside-table",
-        "{place}: `{name}` is outside of a table",
-        "keys are below [defaults] or [profiles.NAME]",
+        "{place}: `{name}` is outside any table",
+        "keys belong below [defaults] or [profiles.NAME]",
     ),
     declare(
         SettingsError,
@@ -81,19 +83,19 @@ FILES = (
     declare(SettingsError, "contradiction", "{place}: `{one}` and `{other}` cannot be used together"),
     declare(SettingsError, "value-type", "{place}: `{name}` takes {expected}"),
     declare(SettingsError, "value", ("{place}: `{name}`: {cause}", "{place}, key {key}: {cause}")),
-    declare(SettingsError, "no-rule", "policy file {path}: there is no rule in it"),
-    declare(SettingsError, "not-rules", "{place}, key {key}: it is not a list of rules: each begins with [[{kind}]]"),
+    declare(SettingsError, "no-rule", "policy file {path}: it contains no rules"),
+    declare(SettingsError, "not-rules", "{place}, key {key}: not a list of rules: each begins with [[{kind}]]"),
     declare(
         SettingsError,
         "targets-missing",
-        "{place}, key {key}: it is missing: a rule must name its targets",
+        "{place}, key {key}: missing: a rule must name its targets",
         _TARGETS,
     ),
-    declare(SettingsError, "rule-name", "{place}, key {key}: it is not a text of 1 to {n} printable characters"),
+    declare(SettingsError, "rule-name", "{place}, key {key}: not a string of 1 to {n} printable characters"),
     declare(SettingsError, "rule-name-twice", "{place}, key {key}: another rule has this name"),
     declare(SettingsError, "only-value", '{place}, key {key}: the only value is "{word}"'),
-    declare(SettingsError, "not-texts", '{place}, key {key}: it is not a list of texts, as ["this"]'),
-    declare(SettingsError, "control-character", "{place}, key {key}: a control character in it", BACKSLASH.text),
+    declare(SettingsError, "not-texts", '{place}, key {key}: not a list of strings, such as ["this"]'),
+    declare(SettingsError, "control-character", "{place}, key {key}: it contains a control character", BACKSLASH.text),
     declare(
         SettingsError,
         "list-empty",
@@ -104,26 +106,26 @@ FILES = (
     declare(
         SettingsError,
         "pipe-empty",
-        "{file}: nothing is in the pipe, and nobody writes to it",
+        "{file}: the pipe is empty, and no program writes to it",
         "give a file: a pipe can be read only once",
     ),
-    declare(SettingsError, "user-twice", "users file {path}, line {line}: this user has such a line already"),
+    declare(SettingsError, "user-twice", "users file {path}, line {line}: an earlier line has this user already"),
     declare(
         SettingsError,
         "realm-differs",
-        "users file {path}, line {line}: its realm is not that of the lines before: a proxy has one",
+        "users file {path}, line {line}: its realm differs from that of earlier lines: a proxy has only one",
     ),
-    declare(SettingsError, "not-hash-password", "users file {path}, line {line}: it is not what `tunnelctl hash-password` prints"),
+    declare(SettingsError, "not-hash-password", "users file {path}, line {line}: not a line that `tunnelctl hash-password` prints"),
     declare(
         SettingsError,
         "user-damaged",
         (
-            "users file {path}, line {line}: its realm or its hashes are damaged",
-            "users file {path}, line {line}: its numbers or its base64 are damaged",
+            "users file {path}, line {line}: invalid realm or hash",
+            "users file {path}, line {line}: invalid number or base64",
         ),
     ),
-    declare(SettingsError, "user-cost", "users file {path}, line {line}: its cost is out of bounds"),
-    declare(SettingsError, "no-certificate", "{flag} {file}: no certificate in it", _PEM),
+    declare(SettingsError, "user-cost", "users file {path}, line {line}: its scrypt cost is out of range"),
+    declare(SettingsError, "no-certificate", "{flag} {file}: it contains no certificate", _PEM),
     declare(
         SettingsError,
         "key-encrypted",
@@ -138,19 +140,19 @@ FILES = (
             "{flag} {file}: the key does not match the certificate in {other}",
         ),
     ),
-    declare(SettingsError, "no-private-key", "{flag} {file}: no private key in it", "{key_flag} FILE names its key", _PEM),
-    declare(SettingsError, "pipe", "{flag} {file}: it is a pipe, but has to be read more than once", "give a regular file"),
+    declare(SettingsError, "no-private-key", "{flag} {file}: it contains no private key", "{key_flag} FILE names its key", _PEM),
+    declare(SettingsError, "pipe", "{flag} {file}: a pipe, but it must be read more than once", "give a regular file"),
     declare(
         SettingsError,
         "no-javascript",
         "--pac: there is no JavaScript engine: {cause}",
         "PAC files need the package mini-racer: {install}",
     ),
-    declare(SettingsError, "pac-failed", ("PAC file {source}: {cause}", "PAC file {source}: it names no proxy: {text}")),
+    declare(SettingsError, "pac-failed", ("PAC file {source}: {cause}", "PAC file {source}: names no proxy: {text}")),
     declare(
         SettingsError,
         "pac-source",
-        "PAC file {source}: it can be a path, or a URL with http, https or file",
+        "PAC file {source}: it must be a path, or an http, https or file URL",
         "file:///PATH has three slashes",
     ),
     declare(
@@ -158,12 +160,12 @@ FILES = (
         "pac-unusable",
         (
             "PAC file {source}: its URL is not valid",
-            "PAC file {source}: it cannot be fetched: {cause}",
-            "PAC file {source}: its server answers {status}",
-            "PAC file {source}: it takes more than {n} s",
-            "PAC file {source}: it is larger than {n} KiB",
+            "PAC file {source}: cannot be fetched: {cause}",
+            "PAC file {source}: its server responds with {status}",
+            "PAC file {source}: fetching it takes more than {n} s",
+            "PAC file {source}: larger than {n} KiB",
         ),
     ),
     declare(CannotRun, "not-run", "cannot run {command}: {reason}"),
-    declare(CannotRun, "nul-in-word", "cannot run {command}: a word of it has a NUL"),
+    declare(CannotRun, "nul-in-word", "cannot run {command}: an argument contains a NUL"),
 )

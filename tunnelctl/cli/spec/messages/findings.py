@@ -8,12 +8,12 @@ ASK_FOR_PROXY = "ask who runs this network for its proxy, and give it with -x UR
 
 # By name, of those that are not errors of `connect`.
 FINDINGS: dict[str, tuple[Hint, ...]] = {
-    "answers-everything": ("that it says 200 tells nothing of the target",),
+    "answers-everything": ("its 200 says nothing about the target",),
     "captive-portal": ("log in to the network with a browser, and try again",),
-    "idle-cut": ("send something more often, for example with ServerAliveInterval {interval} in ssh_config(5)",),
-    "intercepted": ("whoever holds the key of that issuer reads and changes everything",),
+    "idle-cut": ("send data more often, for example with ServerAliveInterval {interval} in ssh_config(5)",),
+    "intercepted": ("whoever has the key of that issuer can read and change everything",),
     "ipv6-broken": ("-4 uses only IPv4",),
-    "never-silent": ("try a target that sends nothing by itself, or a shorter --idle",),
+    "never-silent": ("try a target that sends nothing on its own, or a shorter --idle",),
     "no-proxy": ("-x URL overrules NO_PROXY",),
     "no-tls": (WITHOUT_TLS,),
     "other-protocol": ("its URL is {url}",),
@@ -44,7 +44,7 @@ FINDINGS: dict[str, tuple[Hint, ...]] = {
         "no proxy is needed",
     ),
     "only-http-proxy": ('if that proxy opens tunnels: export https_proxy="${variable}"',),
-    "port-missing": ("write the port out: proxies mostly use 3128 or 8080",),
+    "port-missing": ("add the port: proxies mostly use 3128 or 8080",),
     "proxies-differ": ("if one of them is out of date, change it there",),
     "unknown-to-tunnelctl": ("export TUNNELCTL_PROXY={url}", "give it with -x URL, once for each proxy of the chain"),
 }

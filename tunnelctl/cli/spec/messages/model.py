@@ -43,7 +43,9 @@ WITHOUT_TLS = "if this proxy is meant to be used without TLS, its URL is http://
 LATER_CERTIFICATE = "--proxy-cert is for the first https:// proxy of a chain, and this is a later one: can it come first?"
 # For a site whose ssh server answers on port 443 as well.
 SSH_ON_443 = (
-    "{ssh_host} has ssh on port 443 too, as {ssh_name}: `tunnelctl ssh-config --port-443 {ssh_host}`, with the flags "
+    "{ssh_host} has ssh on port 443 too, at {ssh_name}: `tunnelctl ssh-config --port-443 {ssh_host}`, with the flags "
     "for the proxy, prints the lines"
 )
 PORT = When("target", "is the port right?")
+# `check` without a target reads the settings of this machine and of other programs.
+FIND_PROXY = "run `tunnelctl check` to find a proxy, and give it with -x URL"

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from tunnelctl.cli.spec.messages.model import ASKED, LATER_CERTIFICATE, PORT, REFUSED, SSH_ON_443, WITHOUT_TLS, When, declare
+from tunnelctl.cli.spec.messages.model import (
+    ASKED,
+    FIND_PROXY,
+    LATER_CERTIFICATE,
+    PORT,
+    REFUSED,
+    SSH_ON_443,
+    WITHOUT_TLS,
+    When,
+    declare,
+)
 from tunnelctl.errors import (
     ListenError,
     MalformedAnswer,
@@ -18,6 +28,7 @@ from tunnelctl.errors import (
 # For a target that could not be reached without a proxy.
 _DIRECT = (
     When("unused", "{unused} is set, but tunnelctl ignores it: set https_proxy, or give -x URL"),
+    When("unnamed", f"no proxy is configured: {FIND_PROXY}"),
     "no proxy was used ({without}); give one with -x URL",
 )
 _WEB_PORT = "{web_port} is the port of web servers, and of a URL without a port: most proxies listen on 3128 or 8080"
@@ -27,7 +38,7 @@ _IS_IT_TLS = (
     When("no_tls_either", "it does not answer a TLS handshake either; are host and port{in_url} right?"),
     "if the proxy speaks TLS on that port, its URL begins with https://",
 )
-_LONGER = "--timeout sets the time limit for opening the tunnel"
+_LONGER = "--timeout sets the time limit for opening a tunnel"
 _WAITING = "waiting for proxy {proxy} to reach {stop}: no answer within {n} s"
 _BEYOND = "the proxy may not be able to reach {next}"
 _LATE = "{next} did not answer the proxy in time"
@@ -43,28 +54,30 @@ _NOTHING_CAME = (
     *_DIRECT,
     When("direct", "does the target let this client in? `tunnelctl check {host_port}` tells more"),
     "`tunnelctl check --idle {idle} {host_port}`, with the same flags for the proxy, tells how long a tunnel may be silent",
-    "many proxies let only TLS through, and some open a tunnel before they reach the target; "
+    "many proxies allow only TLS, and some open a tunnel before they reach the target; "
     "`tunnelctl check {host_port}`, with the same flags for the proxy, tells more",
 )
 
 NETWORK = (
-    declare(NameNotFound, "no-address", "name {host}: it has no address", "give an address in place of the name"),
+    declare(NameNotFound, "no-address", "cannot resolve {host}: no such host", "give an address in place of the name"),
     declare(
         NameNotFound,
         "name-unknown",
-        ("cannot look up {role} {host}: it has no address", "cannot look up {role} {host}: it has no address in IPv{family}"),
+        ("cannot resolve {role} {host}: no such host", "cannot resolve {role} {host}: no IPv{family} address"),
         *_DIRECT,
-        "does it have one in IPv{other_family}? Then leave -{family} out",
+        "if it has an IPv{other_family} address, leave -{family} out",
         When("proxied", "is it spelled right? Some names are known inside a company's network or VPN only"),
     ),
-    declare(NameNotFound, "name-unknown-to-proxy", f"{REFUSED}: {{cause}}", "the proxy knows no such name; is it spelled right?"),
-    declare(Unreachable, "name-service", "cannot look up {role} {host}: the name service does not answer", *_DIRECT),
+    declare(
+        NameNotFound, "name-unknown-to-proxy", f"{REFUSED}: {{cause}}", "the proxy cannot resolve that name; is it spelled right?"
+    ),
+    declare(Unreachable, "name-service", "cannot resolve {role} {host}: the name service does not answer", *_DIRECT),
     declare(
         Unreachable,
         "lookups-hang",
-        ("cannot look up {role} {host}: too many lookups are hanging", "PAC file {source}: too many lookups are hanging"),
+        ("cannot resolve {role} {host}: too many lookups are pending", "PAC file {source}: too many lookups are pending"),
     ),
-    declare(Unreachable, "lookup-failed", "cannot look up {role} {host}: {reason}"),
+    declare(Unreachable, "lookup-failed", "cannot resolve {role} {host}: {reason}"),
     declare(Unreachable, "login-unavailable", "login at proxy {proxy}: {reason}"),
     declare(
         Unreachable,
@@ -76,7 +89,7 @@ NETWORK = (
         When("refused", "nothing listens there; is the port right?"),
     ),
     declare(
-        Unreachable, "no-instance", "{name}: nothing of this name is running", "these are running: {running}", "nothing is running"
+        Unreachable, "no-instance", "{name}: no running process has this name", "these are running: {running}", "nothing is running"
     ),
     declare(
         Unreachable,
@@ -95,13 +108,13 @@ NETWORK = (
     declare(
         Unreachable,
         "instance-orphaned",
-        "{name}: its main process, {pid}, was killed, and its workers go on",
+        "{name}: its main process, {pid}, was killed, and its workers continue",
         "kill {workers} ends them",
     ),
     declare(
         Unreachable,
         "instance-version",
-        "{name}: it answers as another version of tunnelctl does",
+        "{name}: it is another version of tunnelctl",
         "restart it with this version",
     ),
     declare(
@@ -120,31 +133,31 @@ NETWORK = (
     declare(
         Unreachable,
         "forward-of-another",
-        "cannot connect to proxy {proxy}: another user listens there",
+        "cannot connect to proxy {proxy}: it belongs to another user",
         "only a forward of the same user can be used",
     ),
     declare(Unreachable, "forward-mute", f"{ASKED}: no answer within {{n}} s"),
     declare(
         Unreachable,
         "forward-closed",
-        (f"{ASKED}: closed without answering", f"{ASKED}, broke the connection before it answered: {{reason}}"),
+        (f"{ASKED}: closed without a response", f"{ASKED}, broke the connection before it responded: {{reason}}"),
         "the forward is ending, or has reached its --max-connections",
     ),
     declare(Unreachable, "control-directory", "control directory {path}: {reason}", *_DIRECTORY),
     declare(
         Unreachable,
         "broke",
-        f"{ASKED}, broke the connection before it answered: {{reason}}",
+        f"{ASKED}, broke the connection before it responded: {{reason}}",
         When("later_tls", f"it may require a client certificate; {LATER_CERTIFICATE}"),
         When("tls_without_certificate", "it may require a client certificate (--proxy-cert)"),
     ),
     declare(
         Unreachable,
         "stream-refused",
-        f"{ASKED}: it takes no further request on this connection",
-        "it is at a limit, or about to stop; --retry N tries again",
+        f"{ASKED}: it accepts no further requests on this connection",
+        "it has reached a limit, or is about to stop; --retry N tries again",
     ),
-    declare(Unreachable, "broke-mute", f"{ASKED}, broke the connection before it answered: {{reason}}", *_IS_IT_TLS),
+    declare(Unreachable, "broke-mute", f"{ASKED}, broke the connection before it responded: {{reason}}", *_IS_IT_TLS),
     declare(
         Unreachable, "tls-hung-up", "{what}: {reason}", PORT, f"it closes the connection during the TLS handshake; {WITHOUT_TLS}"
     ),
@@ -170,7 +183,7 @@ NETWORK = (
         TimedOut,
         "http2-mute",
         _WAITING,
-        f"{_BEYOND}; or it knows no HTTP/2 without TLS: --http 1.1 speaks HTTP/1.1 with it",
+        f"{_BEYOND}; or it does not support HTTP/2 without TLS: try --http 1.1",
     ),
     declare(
         TimedOut,
@@ -193,7 +206,7 @@ NETWORK = (
         ("tunnel to {target}: no byte moved for {n} s", "tunnel to {target} via proxy {proxy}: no byte moved for {n} s"),
         "--idle-timeout sets the limit",
     ),
-    declare(TimedOut, "local-request-late", "request to the local port: none within {n} s"),
+    declare(TimedOut, "local-request-late", "request to the local port: no complete request within {n} s"),
     declare(TimedOut, "name-service-of-proxy", f"{REFUSED}: {{cause}}", "the proxy's name service is slow or not working"),
     declare(TimedOut, "target-late", f"{REFUSED}: {{cause}}", _LATE),
     declare(TimedOut, "socks-expired", f"{ASKED}: timed out ({{reply}})", _LATE),
@@ -209,7 +222,7 @@ NETWORK = (
         Refused,
         "busy-or-unreached",
         f"{REFUSED}: {{cause}}",
-        "the proxy could not reach {next}, or is at one of its limits; are host and port{in_url} right?",
+        "the proxy could not reach {next}, or has reached one of its limits; are host and port{in_url} right?",
     ),
     declare(
         Refused,
@@ -226,7 +239,7 @@ NETWORK = (
         SSH_ON_443,
         "the proxy's rules decide which hosts and ports may be reached; many allow only port 443",
     ),
-    declare(Refused, "denied-address", f"{REFUSED}: {{cause}}", "the proxy's rules keep that address from being reached"),
+    declare(Refused, "denied-address", f"{REFUSED}: {{cause}}", "the proxy's rules deny that address"),
     declare(
         Refused,
         "proxy-loop",
@@ -240,7 +253,7 @@ NETWORK = (
     declare(Refused, "web-server", f"{REFUSED}: {{cause}}", "this looks like a web server; is it a proxy?"),
     declare(Refused, "target-unreached", f"{REFUSED}: {{cause}}", SSH_ON_443, _UNREACHED),
     declare(Refused, "gateway-timeout", f"{REFUSED}: {{cause}}", _LATE),
-    declare(Refused, "busy", f"{REFUSED}: {{cause}}", "the proxy is at one of its limits; try again later"),
+    declare(Refused, "busy", f"{REFUSED}: {{cause}}", "the proxy has reached one of its limits; try again later"),
     declare(Refused, "over-limit", f"{REFUSED}: {{cause}}", f"{_LIMIT}; end another tunnel, or try again later"),
     declare(
         Refused,
@@ -252,7 +265,7 @@ NETWORK = (
         Refused,
         "socks-failure",
         f"{ASKED}: general failure ({{reply}})",
-        "the proxy does not say more; are host and port{in_url} right?",
+        "the proxy gives no reason; are host and port{in_url} right?",
     ),
     declare(Refused, "socks-rules", f"{ASKED}: not allowed by its rules ({{reply}})", SSH_ON_443),
     declare(Refused, "socks-network-unreachable", f"{ASKED}: network unreachable ({{reply}})", "the proxy has no route to {next}"),
@@ -260,7 +273,7 @@ NETWORK = (
         Refused,
         "socks-host-unreachable",
         f"{ASKED}: host unreachable ({{reply}})",
-        "the proxy could not look the host up, or not reach it; is it spelled right?",
+        "the proxy could not resolve or reach the host; is it spelled right?",
     ),
     declare(
         Refused,
@@ -268,12 +281,12 @@ NETWORK = (
         f"{ASKED}: connection refused ({{reply}})",
         "nothing listens there, seen from the proxy; is the port right?",
     ),
-    declare(Refused, "socks-command", f"{ASKED}: it does not know CONNECT ({{reply}})"),
+    declare(Refused, "socks-command", f"{ASKED}: it does not support CONNECT ({{reply}})"),
     declare(
         Refused,
         "socks-address-type",
-        f"{ASKED}: it does not know that kind of address ({{reply}})",
-        "it may not support IPv6, or not support names",
+        f"{ASKED}: it does not support this address type ({{reply}})",
+        "it may not support IPv6, or no host names",
     ),
     declare(Refused, "socks-unknown-reply", f"{ASKED}: unknown reply ({{reply}})"),
     declare(Refused, "loop", "tunnel to {target}: the next proxies lead back to this one"),
@@ -321,7 +334,7 @@ NETWORK = (
         "inherited socket {name}: none was passed (LISTEN_FDS)",
         "start tunnelctl from a .socket unit, or with systemd-socket-activate",
     ),
-    declare(ListenError, "unknown-inherited-socket", "inherited socket {name}: there is no such one, but {list}"),
+    declare(ListenError, "unknown-inherited-socket", "inherited socket {name}: no such socket; the sockets passed are {list}"),
     declare(ListenError, "inherited-socket-failed", "inherited socket {name}: {reason}"),
     declare(
         ListenError,
@@ -381,53 +394,53 @@ NETWORK = (
         MalformedAnswer,
         "not-http2",
         f"{ASKED}: not HTTP/2: it starts with {{octets}}",
-        "--http 1.1 speaks HTTP/1.1 with it",
+        "try --http 1.1",
     ),
     declare(
         MalformedAnswer,
         "no-http2",
         f"{ASKED}: it does not offer HTTP/2 over TLS",
-        "--http auto speaks HTTP/1.1 with a proxy that knows nothing else",
+        "try --http auto, which falls back to HTTP/1.1",
     ),
     declare(
         MalformedAnswer,
         "http2-suite",
         f"{ASKED}: it chose HTTP/2 with {{suite}}, which HTTP/2 forbids",
-        "--http auto speaks HTTP/1.1 with it; HTTP/2 requires TLS 1.3, or a suite such as ECDHE with AES-GCM in TLS 1.2",
+        "try --http auto, which falls back to HTTP/1.1; HTTP/2 requires TLS 1.3, or a suite such as ECDHE with AES-GCM in TLS 1.2",
     ),
     declare(
         MalformedAnswer,
         "stream-reset",
         (f"{ASKED}: it reset the request: {{code}}", f"{ASKED}: {{reason}}"),
-        "--http 1.1 may help: some servers know no CONNECT in HTTP/2",
+        "try --http 1.1: some servers do not support CONNECT in HTTP/2",
     ),
     declare(MalformedAnswer, "malformed-head", f"{ASKED}: malformed head: {{reason}}"),
     declare(MalformedAnswer, "no-status-code", f"{ASKED}: no status code in {{line}}"),
     declare(MalformedAnswer, "switching-protocols", f"{ASKED}: it switches protocols unasked (101)"),
-    declare(MalformedAnswer, "informational", f"{ASKED}: more than {{n}} informational answers and no final one"),
+    declare(MalformedAnswer, "informational", f"{ASKED}: more than {{n}} informational responses and no final one"),
     declare(MalformedAnswer, "closed-inside", f"{ASKED}: closed in the middle of the response head"),
     declare(
         MalformedAnswer,
         "socks-closed-request",
-        f"{ASKED}: closed before it had answered the request",
+        f"{ASKED}: closed before it responded to the request",
         "some SOCKS proxies, such as ssh -D, do this if they cannot reach {next}",
     ),
     declare(
         MalformedAnswer,
         "socks-closed-inside",
         f"{ASKED}: closed in the middle of the reply",
-        "it may not speak SOCKS, or not this version; is the port right?",
+        "it may not speak SOCKS, or only another version; is the port right?",
     ),
-    declare(MalformedAnswer, "socks-reply-version", f"{ASKED}: its reply is of version {{version}}"),
-    declare(MalformedAnswer, "socks-reply-address", f"{ASKED}: its reply has an address of the unknown kind {{kind}}"),
+    declare(MalformedAnswer, "socks-reply-version", f"{ASKED}: its reply has version {{version}}"),
+    declare(MalformedAnswer, "socks-reply-address", f"{ASKED}: its reply has an address of unknown type {{kind}}"),
     declare(MalformedAnswer, "socks-reply", f"{ASKED}: it has the unknown reply {{n}}"),
     declare(MalformedAnswer, "socks-method", f"{ASKED}: it chose an authentication method that was not offered ({{method}})"),
-    declare(NoAnswer, "closed", f"{ASKED}: closed without answering"),
-    declare(NoAnswer, "closed-mute", f"{ASKED}: closed without answering", *_IS_IT_TLS),
+    declare(NoAnswer, "closed", f"{ASKED}: closed without a response"),
+    declare(NoAnswer, "closed-mute", f"{ASKED}: closed without a response", *_IS_IT_TLS),
     declare(
         NoAnswer,
         "socks-closed",
-        f"{ASKED}: closed without answering",
-        "it may not speak SOCKS, or not this version; is the port right?",
+        f"{ASKED}: closed without a response",
+        "it may not speak SOCKS, or only another version; is the port right?",
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tunnelctl.cli.spec.messages.model import BACKSLASH, NEAR, When, declare
+from tunnelctl.cli.spec.messages.model import BACKSLASH, FIND_PROXY, NEAR, When, declare
 from tunnelctl.errors import AddressError, UsageProblem
 
 _HELP = "{help}"
@@ -16,7 +16,7 @@ USAGE = (
     declare(UsageProblem, "no-value", "{flag}: takes no value", _HELP),
     declare(UsageProblem, "value-missing", "{flag}: the value is missing", _HELP),
     declare(UsageProblem, "value-empty", "{flag}: the value is empty"),
-    declare(UsageProblem, "value-not-listed", "{flag}: `{text}` is none of {list}"),
+    declare(UsageProblem, "value-not-listed", "{flag}: `{text}` is not one of {list}"),
     declare(UsageProblem, "value-malformed", "{flag}: `{text}` is {reason}"),
     declare(UsageProblem, "value-too-small", "{flag}: `{text}` is less than {n}"),
     declare(UsageProblem, "contradiction", "usage error: {one} and {other} cannot be used together"),
@@ -56,7 +56,7 @@ USAGE = (
     declare(
         UsageProblem,
         "java-needs-owner",
-        "--java: this system does not show which user has a connection",
+        "--java: this system does not show which user owns a connection",
         "tunnelctl forward -D PORT opens a port for Java, and tunnelctl setup java -D PORT prints its settings",
     ),
     declare(UsageProblem, "missing-host", "ssh-config: missing argument HOST", "tunnelctl ssh-config --help"),
@@ -72,6 +72,7 @@ USAGE = (
         "setup-no-proxy",
         ("setup: no proxy is configured", "setup: no proxy is configured to compare with; {where} has {kind}"),
         "{unused} is set, but tunnelctl ignores it: set https_proxy, or give -x URL",
+        When("unnamed", f"{FIND_PROXY}, or a port of `tunnelctl forward` with -D PORT"),
         "give one with -x URL, or a port of `tunnelctl forward` with -D PORT",
     ),
     declare(UsageProblem, "setup-no-user", "setup: no user is named for the proxy", "give the name with --proxy-user NAME"),
@@ -81,19 +82,20 @@ USAGE = (
         UsageProblem,
         "env-no-proxy",
         ("env: no proxy is configured", "env: no proxy is configured: {variable} is set, but ignored", "env: {origin} is direct"),
-        "-x URL names one",
+        When("unnamed", FIND_PROXY),
+        "give one with -x URL",
     ),
     declare(
         UsageProblem,
         "env-needs-forward",
-        "env: the route has {what}, which these variables cannot hold",
+        "env: the route has {what}, which these variables cannot express",
         "run tunnelctl forward -D 8080 with the same settings, and then tunnelctl env --port 8080",
     ),
     declare(
         UsageProblem, "env-no-forward", "forward {name}: it is not running", "tunnelctl forward -D PORT --name NAME starts one"
     ),
     declare(UsageProblem, "env-no-port", "forward {name}: it has no -D port without a login", "start it with -D PORT"),
-    declare(UsageProblem, "unknown-shell", "completion: unknown shell `{word}`", "bash, zsh and fish are known"),
+    declare(UsageProblem, "unknown-shell", "completion: unknown shell `{word}`", "bash, zsh and fish are supported"),
     declare(UsageProblem, "no-topic", "help: no page about {topic}", NEAR, "tunnelctl --help lists the commands"),
     declare(UsageProblem, "no-pages", "help: the manual pages are not installed", "{text_help}"),
     declare(
@@ -136,9 +138,7 @@ USAGE = (
         "--proxy-pin: no proxy on the route speaks TLS",
         "the URL of one that does begins with https://",
     ),
-    declare(
-        UsageProblem, "key-without-certificate", "--proxy-key: the certificate that it is for is missing", "add --proxy-cert FILE"
-    ),
+    declare(UsageProblem, "key-without-certificate", "--proxy-key: the client certificate is missing", "add --proxy-cert FILE"),
     declare(
         UsageProblem,
         "direct-in-list",
@@ -219,17 +219,17 @@ USAGE = (
     declare(
         UsageProblem, "secret-header", "ssh-config: the header field {name} is a secret, which must not be in a configuration file"
     ),
-    declare(UsageProblem, "line-break", "ssh-config: a path or a value has a line break, which a configuration file cannot hold"),
+    declare(UsageProblem, "line-break", "ssh-config: a path or a value has a line break, which a configuration file cannot have"),
     declare(UsageProblem, "header-name", "header {name}: not a field name: letters, digits and hyphens"),
-    declare(UsageProblem, "header-control-character", "header {name}: a control character in its value"),
-    declare(UsageProblem, "header-character", "header {name}: a character in its value that a header cannot carry"),
-    declare(UsageProblem, "header-surrogate", "header {name}: an unpaired surrogate in its value"),
-    declare(UsageProblem, "header-colon", "header: no colon in it", "write it as 'Name: value'"),
+    declare(UsageProblem, "header-control-character", "header {name}: its value contains a control character"),
+    declare(UsageProblem, "header-character", "header {name}: its value contains a character that a header cannot carry"),
+    declare(UsageProblem, "header-surrogate", "header {name}: its value contains an unpaired surrogate"),
+    declare(UsageProblem, "header-colon", "header: it contains no colon", "write it as 'Name: value'"),
     declare(UsageProblem, "header-twice", "header Host: given more than once"),
     declare(UsageProblem, "header-reserved", "header {name}: not to be set in a CONNECT request"),
     declare(UsageProblem, "pin", "pin {text}: not a SHA-256", "64 hexadecimal digits, colons allowed, or sha256// and base64"),
     declare(UsageProblem, "socks4-ipv6", "target {target}: SOCKS4a carries no IPv6 address", "socks5:// does"),
-    declare(UsageProblem, "control-character", "{name}: a control character in it", BACKSLASH.text),
+    declare(UsageProblem, "control-character", "{name}: it contains a control character", BACKSLASH.text),
     declare(UsageProblem, "listener-twice", "--listen: the same inherited socket is named twice"),
     declare(UsageProblem, "local-port-twice", "local ports: the same local port is named twice"),
     declare(
@@ -254,7 +254,7 @@ USAGE = (
     declare(
         UsageProblem,
         "without-certificate",
-        "{flag}: it has no effect without a server certificate",
+        "{flag}: this has no effect without a server certificate",
         "add --tls-cert FILE, for listeners that speak TLS",
     ),
     declare(
@@ -278,7 +278,7 @@ USAGE = (
         "write the number; the names are those of /etc/services",
     ),
     declare(AddressError, "port-missing", "address {text}: the port is missing", "write HOST:PORT"),
-    declare(AddressError, "after-bracket", "address {text}: after ] there can only be :PORT"),
+    declare(AddressError, "after-bracket", "address {text}: only :PORT can follow ]"),
     declare(
         AddressError,
         "colons",
@@ -290,35 +290,35 @@ USAGE = (
         (
             "host {text}: empty",
             "host {text}: longer than {n} characters",
-            "host {text}: a blank or control character in it",
-            "host {text}: a character in it that no host name has",
+            "host {text}: it contains a blank or a control character",
+            "host {text}: it contains a character that no host name has",
             "host {text}: labels have 1 to {n} characters and do not start with a hyphen",
-            "host {text}: user information has no place in a host",
+            "host {text}: a host must not have user information",
         ),
     ),
     declare(AddressError, "numeric-host", "host {text}: an IPv4 address must be four decimal numbers with dots, like 192.0.2.1"),
     declare(AddressError, "international-name", "host {text}: not a valid international name"),
     declare(AddressError, "url-for-host", "host {text}: it takes a host, not a URL"),
-    declare(AddressError, "brackets", "host {text}: brackets belong round an IPv6 address, and only there"),
+    declare(AddressError, "brackets", "host {text}: brackets are for IPv6 addresses only"),
     declare(AddressError, "ipv6", "host {text}: not an IPv6 address"),
     declare(
         AddressError,
         "scope-id",
         (
-            "host {text}: it has a scope id (after %), which has a meaning on one machine only",
-            "scope id {text}: it is no name or number of an interface",
+            "host {text}: it has a scope id (after %), which is meaningful on one machine only",
+            "scope id {text}: not the name or number of a network interface",
         ),
     ),
     declare(
         AddressError,
         "scheme",
         "proxy URL {text}: {scheme}:// is not supported",
-        "http, https, socks5, socks5h, socks, socks4a and socks4 are",
+        "the schemes are http, https, socks5, socks5h, socks, socks4a and socks4",
     ),
     declare(
         AddressError,
         "url-path",
-        "proxy URL {text}: a path, query or fragment has no place in it",
+        "proxy URL {text}: it must not have a path, query or fragment",
         When("user", "a / ? # or @ in a user name or password is written %2F %3F %23 %40"),
     ),
     declare(AddressError, "url-part", "proxy URL {text}: {cause}"),
@@ -326,21 +326,21 @@ USAGE = (
         AddressError,
         "comma",
         (
-            "proxy URL {text}: part {place} of {n} is no proxy URL",
-            "proxy URL {text}: part {place} of {n} has a user and no scheme",
+            "proxy URL {text}: part {place} of {n} is not a proxy URL",
+            "proxy URL {text}: part {place} of {n} has a user but no scheme",
         ),
         "a comma in a user name or password is written %2C",
     ),
     declare(
         AddressError,
         "quoted",
-        "proxy URL {text}: it is in quotation marks",
+        "proxy URL {text}: it is enclosed in quotation marks",
         "quotes are for the shell: leave them out where no shell reads the value",
     ),
     declare(
         AddressError,
         "windows-list",
-        "proxy URL {text}: it is a list of proxies by scheme, as Windows has it",
+        "proxy URL {text}: a list of proxies by scheme, as Windows uses it",
         "give one proxy, such as the one after https=",
     ),
     declare(
@@ -357,7 +357,10 @@ USAGE = (
     ),
     declare(AddressError, "variable", "proxy URL {text}: it contains a variable that was not expanded", "write the value itself"),
     declare(
-        AddressError, "comment", "proxy URL {text}: a comment follows it", "comments are not allowed in the value: leave it out"
+        AddressError,
+        "comment",
+        "proxy URL {text}: it is followed by a comment",
+        "comments are not allowed in the value: leave it out",
     ),
     declare(
         AddressError,
@@ -400,10 +403,10 @@ USAGE = (
     declare(AddressError, "rule-port-missing", "rule {text}: the port is missing", "write HOST:PORT, HOST:LO-HI or HOST:*"),
     declare(AddressError, "rule-part", "rule {text}: {cause}"),
     declare(AddressError, "port-range", "ports {text}: the range ends before it begins"),
-    declare(AddressError, "domain-address", "domain {text}: *. goes before a domain, not before an address"),
-    declare(AddressError, "network-brackets", "network {text}: brackets belong round an IPv6 address or network, and only there"),
-    declare(AddressError, "network-name", "network {text}: not a network ADDRESS/BITS: before the / there is a name"),
-    declare(AddressError, "network-bits", "network {text}: after / there is a number of bits, {n} at most"),
+    declare(AddressError, "domain-address", "domain {text}: *. precedes a domain, not an address"),
+    declare(AddressError, "network-brackets", "network {text}: brackets are for IPv6 addresses and networks, which require them"),
+    declare(AddressError, "network-name", "network {text}: not a network ADDRESS/BITS: a name precedes the /"),
+    declare(AddressError, "network-bits", "network {text}: after the / there must be a number of bits, at most {n}"),
     declare(
         AddressError,
         "network-host-bits",
@@ -415,20 +418,20 @@ USAGE = (
         AddressError,
         "no-proxy-entry",
         (
-            "entry {entry}: it is a URL: an entry is a host, without a scheme",
-            "entry {entry}: <local> is the only word in angle brackets that has a meaning here",
+            "entry {entry}: a URL: an entry is a host, without a scheme",
+            "entry {entry}: <local> is the only word in angle brackets that is supported",
             "entry {entry}: port {port} is not a number from 1 to 65535",
         ),
     ),
     declare(
         AddressError,
         "no-proxy-pattern",
-        "pattern {text}: it is too long, or has a character that neither names in ASCII nor addresses have",
+        "pattern {text}: too long, or it contains a character that neither ASCII names nor addresses have",
     ),
     declare(
         AddressError,
         "no-proxy-network",
-        "network {text}: it is neither a network ADDRESS/BITS nor a range of addresses FIRST-LAST",
+        "network {text}: neither a network ADDRESS/BITS nor a range of addresses FIRST-LAST",
     ),
-    declare(AddressError, "pac-entry", "entry: it is none of those that are known"),
+    declare(AddressError, "pac-entry", "entry: none of the known entries"),
 )

@@ -80,7 +80,7 @@ class Machine(NamedTuple):
         except OSError as error:
             raise UnreadableError(reason(error)) from error
         except ValueError:
-            raise UnreadableError("its name has a NUL in it") from None
+            raise UnreadableError("its name contains a NUL") from None
 
     def run(self, command: tuple[str, ...]) -> str | None:
         """Returns the output of a program; None if it is not installed, or fails. Raises UnreadableError.
@@ -96,7 +96,7 @@ class Machine(NamedTuple):
                 words, stdin=subprocess.DEVNULL, capture_output=True, timeout=PROGRAM_SECONDS, env=dict(self.environ)
             )
         except subprocess.TimeoutExpired:
-            raise UnreadableError(f"it has not ended within {PROGRAM_SECONDS:g} s") from None
+            raise UnreadableError(f"still running after {PROGRAM_SECONDS:g} s") from None
         except OSError as error:
             raise UnreadableError(reason(error)) from error
         return decode(done.stdout[:MAX_FILE]) if done.returncode == 0 else None
@@ -110,7 +110,7 @@ def _read(path: str) -> bytes:
             raise UnreadableError("it is not a regular file")
         octets = file.read(MAX_FILE + 1)
     if len(octets) > MAX_FILE:
-        raise UnreadableError(f"it is larger than {MAX_FILE >> 10} KiB")
+        raise UnreadableError(f"larger than {MAX_FILE >> 10} KiB")
     return octets
 
 
