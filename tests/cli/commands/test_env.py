@@ -19,6 +19,7 @@ UNSET = dict.fromkeys(
     "",
 )
 NAMES = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
+EXEMPTIONS = ["export no_proxy='localhost,127.0.0.1,::1'", "export NO_PROXY='localhost,127.0.0.1,::1'"]
 
 SHOW = f"{sys.executable} -c 'import json, os; print(json.dumps(dict(os.environ)))'"
 EVALUATE = {
@@ -41,8 +42,8 @@ def env(*flags: str, directory: Path | None = None, **environ: Any) -> Bytes:
 def url_in(done: Bytes) -> str:
     """The URL that every variable has."""
     assert (done.returncode, done.stderr) == (0, b"")
-    *lines, last = done.stdout.decode().splitlines()
-    assert last == "export NODE_USE_ENV_PROXY='1'"
+    *lines, no_proxy, in_capitals, last = done.stdout.decode().splitlines()
+    assert [no_proxy, in_capitals, last] == [*EXEMPTIONS, "export NODE_USE_ENV_PROXY='1'"]
     values = {line.partition("=")[2] for line in lines}
     assert [line.removeprefix("export ").partition("=")[0] for line in lines] == list(NAMES)
     (value,) = values
@@ -62,6 +63,53 @@ def test_each_shell_takes_the_lines(shell: str) -> None:
     found = evaluated(shell, EVALUATE[shell].format(command=command, show=SHOW))
     assert {found[name] for name in NAMES} == {"http://proxy.test:3128"}
     assert found["NODE_USE_ENV_PROXY"] == "1"
+
+
+@pytest.mark.parametrize("name", ["no_proxy", "NO_PROXY"])
+def test_a_list_of_the_user_stays_as_it_is(name: str) -> None:
+    assert b"no_proxy" not in env("-x", "a.test", **{name: "b.test"}).stdout.lower()
+
+
+FROM_CURL = 'eval "$({env})"; exec curl -sS {url}'
+FROM_URLLIB = f'eval "$({{env}})"; exec {sys.executable} -c "import urllib.request as r; print(r.urlopen(\'{{url}}\').read())"'
+
+
+@pytest.mark.parametrize(
+    ("script", "host"),
+    [
+        *(pytest.param(FROM_CURL, host, marks=pytest.mark.peer("curl")) for host in ("localhost", "127.0.0.1", "::1")),
+        *((FROM_URLLIB, host) for host in ("localhost", "127.0.0.1")),  # urllib compares [::1], and finds only ::1
+    ],
+)
+def test_programs_reach_this_machine_without_the_proxy(script: str, host: str) -> None:
+    def answer(peer: Conversation) -> None:
+        peer.read_head()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nlocal")
+
+    with ScriptedServer(answer, host="::1" if host == "::1" else "127.0.0.1") as server, ScriptedServer(refuse) as proxy:
+        command = " ".join([*MODULE, "env", "-x", proxy.url])
+        at = f"[{host}]" if ":" in host else host
+        assert b"local" in shell_output(script.format(env=command, url=f"http://{at}:{server.port}/"))
+        assert not proxy.conversations
+
+
+@pytest.mark.peer("curl")
+def test_curl_asks_the_proxy_for_other_hosts() -> None:
+    with ScriptedServer(refuse) as proxy:
+        command = " ".join([*MODULE, "env", "-x", proxy.url])
+        assert shell_output(FROM_CURL.format(env=command, url="http://host.test/")) == b"no"
+        assert proxy.heads[0].startswith(b"GET http://host.test/ ")
+
+
+def refuse(peer: Conversation) -> None:
+    peer.read_head()
+    peer.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
+
+
+def shell_output(script: str) -> bytes:
+    done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, env=environment(UNSET), timeout=30)
+    assert (done.returncode, done.stderr) == (0, b"")
+    return done.stdout
 
 
 HOSTILE = [
@@ -220,6 +268,7 @@ def test_curl_in_the_shell_uses_the_forward(tmp_path: Path, runtime: dict[str, s
     with ScriptedServer(page) as target, Serve("-v") as proxy:
         with Forward("-x", proxy.url, "-D", "0", "--name", "work", env=runtime):
             script = f'eval "$({" ".join(MODULE)} env --via work)"; {path_of("curl")} -sSp {target.url}/'
-            done = subprocess.run(["sh", "-c", script], capture_output=True, env=environment(runtime), timeout=30)
+            through_it = environment({**runtime, "no_proxy": "other.test"})  # the target is on this machine
+            done = subprocess.run(["sh", "-c", script], capture_output=True, env=through_it, timeout=30)
         assert (done.stdout, done.stderr) == (b"hi", b"")
         assert "open, at" in proxy.log()

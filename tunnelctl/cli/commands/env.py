@@ -1,7 +1,10 @@
 """`tunnelctl env`: lines for a shell that name the proxy to the programs started from it, for `eval "$(tunnelctl env)"`.
 
-The variables are those of curl, git, pip and most others. They hold the URL of one proxy, and every process of this user can read
+The variables are those of curl, git, pip and most others. They have the URL of one proxy, and every process of this user can read
 them, so a route that needs more, or a login, goes through a local `forward`.
+
+curl, git and pip send requests for this machine to the proxy as well, which cannot reach it, unless no_proxy names it. Go makes
+that exception itself.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from typing import NamedTuple
 
 from tunnelctl.cli.parse.call import Call
 from tunnelctl.cli.parse.settings import check_via, complete
+from tunnelctl.cli.setup.exemptions import LOOPBACK, names_and_networks, written
 from tunnelctl.client.route.fingerprint import fingerprint
 from tunnelctl.client.route.selection import NOT_CONFIGURED, Chain, select_proxies
 from tunnelctl.control.directory import candidates, check_name, path_of, published, runs
@@ -19,6 +23,7 @@ from tunnelctl.options import AUTO, ReachOptions
 from tunnelctl.proto.address import parse_port, shown
 
 _NAMES = ("http_proxy", "https_proxy", "all_proxy")
+_EXEMPT = ("no_proxy", "NO_PROXY")
 # curl looks names up itself with socks5:// and socks4://, and leaves them to the proxy with these.
 _SCHEMES = {"socks5": "socks5h", "socks4a": "socks4a"}
 _ANY = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # where a client of this machine reaches a port that is open to all
@@ -40,7 +45,15 @@ def lines(call: Call, environ: Mapping[str, str]) -> str:
     url = _url(options, environ)
     values = {spelling: url for name in _NAMES for spelling in (name, name.upper())}
     assign = SHELLS[options.shell]
-    return "".join(assign(name, value) + "\n" for name, value in {**values, "NODE_USE_ENV_PROXY": "1"}.items())
+    several = {**values, **_exemptions(environ), "NODE_USE_ENV_PROXY": "1"}
+    return "".join(assign(name, value) + "\n" for name, value in several.items())
+
+
+def _exemptions(environ: Mapping[str, str]) -> dict[str, str]:
+    """Exempts this machine from the proxy, unless the user has a list, which stays as it is."""
+    if any(environ.get(name) for name in _EXEMPT):
+        return {}
+    return dict.fromkeys(_EXEMPT, ",".join(written(LOOPBACK, names_and_networks)))
 
 
 def _url(options: EnvOptions, environ: Mapping[str, str]) -> str:
