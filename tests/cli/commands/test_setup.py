@@ -2,11 +2,17 @@
 
 import json
 import re
+import shlex
+import socket
+import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from tests.peers.program import Bytes, run
+from tests.peers.process import free_port
+from tests.peers.program import MODULE, RUN_SECONDS, Bytes, environment, run
+from tests.peers.scripted import Conversation, ScriptedServer
 from tunnelctl.cli.main import main
 from tunnelctl.cli.setup.tools import TOOLS
 
@@ -44,9 +50,34 @@ def test_json_has_everything_in_one_object(tmp_path: Path) -> None:
         "tool": "wget", "file": "~/.wgetrc", "proxy": "http://127.0.0.1:8080", "origin": "-x", "there": False,
         "left_out": ["10.0.0.0/8"],
     }  # fmt: skip
-    assert found["start"] == "tunnelctl forward -x http://alice@p:80 -D 8080"
+    assert found["start"] == "tunnelctl forward --background --name tools -x http://alice@p:80 -D 8080"
     assert found["lines"][0] == "http_proxy = http://127.0.0.1:8080"
     assert found["missing"] == ["http_proxy", "https_proxy", "no_proxy"]
+
+
+def test_the_printed_command_starts_a_forward_that_reaches_the_proxy(tmp_path: Path) -> None:
+    """It is typed as it was printed; `stop` finds the forward by the name in it."""
+
+    def refuse(peer: Conversation) -> None:
+        peer.read_head()
+        peer.send(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+
+    with ScriptedServer(refuse) as proxy, tempfile.TemporaryDirectory(prefix="tunnelctl-run-") as runtime:
+        port, places = free_port(), {"XDG_RUNTIME_DIR": runtime}
+        printed = setup(tmp_path, "npm", "-x", proxy.url, "-D", str(port), **places)
+        (command,) = re.findall(r"^    (tunnelctl forward .*)$", printed.stderr.decode(), re.MULTILINE)
+        program = shlex.join(MODULE)
+        env = environment({**places, "HOME": str(tmp_path)})
+        start = ["/bin/sh", "-c", f'tunnelctl() {{ {program} "$@"; }}; {command}']
+        try:
+            assert subprocess.run(start, env=env, timeout=RUN_SECONDS).returncode == 0
+            with socket.create_connection(("127.0.0.1", port), RUN_SECONDS) as client:
+                client.sendall(b"CONNECT host.test:443 HTTP/1.1\r\nHost: host.test:443\r\n\r\n")
+                assert client.recv(100).startswith(b"HTTP/1.1 403 ")
+        finally:
+            stopped = run("stop", "tools", env=places)
+        assert stopped.returncode == 0, stopped.stderr
+        assert proxy.heads[0].startswith(b"CONNECT host.test:443 ")
 
 
 @pytest.mark.parametrize("tool", [tool.name for tool in TOOLS if tool.name not in ("keyring", "pass", "ssh")])
@@ -56,7 +87,7 @@ def test_no_tool_is_told_the_password(monkeypatch: pytest.MonkeyPatch, capfd: py
     lines, notes = capfd.readouterr()
     assert SECRET not in lines + notes
     assert "127.0.0.1" in lines
-    assert "tunnelctl forward -D 8080\n" in notes
+    assert "tunnelctl forward --background --name tools -D 8080\n" in notes
 
 
 @pytest.mark.parametrize("tool", ["keyring", "pass"])

@@ -42,27 +42,32 @@ def test_the_proxy_of_this_machine(tool, words, environ, url, origin):
 @pytest.mark.parametrize(
     ("tool", "words", "environ", "reason"),
     [
-        ("npm", ("-x", "http://alice:swordfish@p"), {}, "gets a login"),
-        ("npm", ("-x", "http://alice@p"), {}, "gets a login"),
-        ("npm", (), {"https_proxy": "http://alice:swordfish@p"}, "gets a login"),
-        ("npm", ("-x", "p", "--password-command", "x"), {}, "gets a login"),
-        ("npm", ("-x", "p"), {"TUNNELCTL_PROXY_PASSWORD": "swordfish"}, "gets a login"),
-        ("npm", ("-x", "p", "--header", "Proxy-Authorization: Basic swordfish"), {}, "gets a login"),
+        ("npm", ("-x", "http://alice:swordfish@p"), {}, "would have to store the login"),
+        ("npm", ("-x", "http://alice@p"), {}, "would have to store the login"),
+        ("npm", (), {"https_proxy": "http://alice:swordfish@p"}, "would have to store the login"),
+        ("npm", ("-x", "p", "--password-command", "x"), {}, "would have to store the login"),
+        ("npm", ("-x", "p"), {"TUNNELCTL_PROXY_PASSWORD": "swordfish"}, "would have to store the login"),
+        ("npm", ("-x", "p", "--header", "Proxy-Authorization: Basic swordfish"), {}, "would have to store the login"),
         ("npm", ("-x", "socks5://p"), {}, "npm cannot use a proxy socks5://"),
         ("maven", ("-x", "https://p"), {}, "maven cannot use a proxy https://"),
         ("git", ("-x", "https://p"), {}, "git often stalls at a proxy https:// if its libcurl uses GnuTLS, as in Debian"),
         ("kubectl", ("-x", "https://p"), {}, "kubectl fails at a proxy https:// that knows HTTP/2"),
-        ("npm", ("-x", "p", "-x", "q"), {}, "several proxies are named"),
-        ("npm", ("-x", "p,q"), {}, "several proxies are named"),
+        ("npm", ("-x", "p", "-x", "q"), {}, "several proxies are configured"),
+        ("npm", ("-x", "p,q"), {}, "several proxies are configured"),
         ("npm", ("--pac", "proxy.pac"), {}, "a PAC file names the proxies"),
-        ("npm", ("-x", "https://p", "--proxy-cacert", "ca.pem"), {}, "the certificates for the proxy https://p:443 are settings"),
+        (
+            "npm",
+            ("-x", "https://p", "--proxy-cacert", "ca.pem"),
+            {},
+            "only tunnelctl has the certificate settings for the proxy https://p:443",
+        ),
     ],
 )
 def test_what_the_tool_cannot_do_by_itself_a_forward_does(tool, words, environ, reason):
     choice = chosen(tool, *words, **environ)
     assert choice.proxy.url == "http://127.0.0.1:8080"
     assert reason in choice.reason
-    assert choice.start.startswith("tunnelctl forward ")
+    assert choice.start.startswith("tunnelctl forward --background --name tools ")
     assert choice.start.endswith(" -D 8080")
     assert "swordfish" not in repr(choice)
 
@@ -70,17 +75,26 @@ def test_what_the_tool_cannot_do_by_itself_a_forward_does(tool, words, environ, 
 @pytest.mark.parametrize(
     ("words", "start"),
     [
-        (("-x", "http://alice:swordfish@p"), "tunnelctl forward -x http://alice@p:80 -D 8080"),
-        (("-x", "http://alice:swordfish@p,q:1"), "tunnelctl forward -x http://alice@p:80,q:1 -D 8080"),
-        (("-x", "p", "--proxy-user", "alice:swordfish"), "tunnelctl forward -x p --proxy-user alice -D 8080"),
-        (("-x", "p", "--header", "Cookie: swordfish"), "tunnelctl forward -x p --header 'Cookie: ***' -D 8080"),
-        (("-x", "p", "--password-command", "pass show p"), "tunnelctl forward -x p --password-command 'pass show p' -D 8080"),
-        (("-x", "p", "-D", "127.0.0.2:1080"), "tunnelctl forward -x p -D 127.0.0.2:1080"),
-        (("--profile", "work", "-D", "1080"), "tunnelctl forward --profile work -D 1080"),
+        (("-x", "http://alice:swordfish@p"), "-x http://alice@p:80 -D 8080"),
+        (("-x", "http://alice:swordfish@p,q:1"), "-x http://alice@p:80,q:1 -D 8080"),
+        (
+            ("-x", "p", "--proxy-user", "alice:swordfish"),
+            "-x p --proxy-user alice -D 8080",
+        ),
+        (
+            ("-x", "p", "--header", "Cookie: swordfish"),
+            "-x p --header 'Cookie: ***' -D 8080",
+        ),
+        (
+            ("-x", "p", "--password-command", "pass show p"),
+            "-x p --password-command 'pass show p' -D 8080",
+        ),
+        (("-x", "p", "-D", "127.0.0.2:1080"), "-x p -D 127.0.0.2:1080"),
+        (("--profile", "work", "-D", "1080"), "--profile work -D 1080"),
     ],
 )
 def test_the_command_that_starts_the_forward_has_the_flags_and_no_secret(words, start):
-    assert chosen("npm", *words).start == start
+    assert chosen("npm", *words).start == f"tunnelctl forward --background --name tools {start}"
 
 
 def test_entries_of_no_proxy_without_a_form_are_named():

@@ -1,6 +1,6 @@
-"""`tunnelctl setup [TOOL]`: prints the lines that send a tool through the proxy, or with --check whether they are there.
+"""`tunnelctl setup [TOOL]`: prints the settings that send a tool through the proxy; with --check, reports whether they are present.
 
-The lines go to stdout, so that they can be appended to a file; where they belong, and what else to know, goes to stderr.
+The settings go to stdout, so that `>>` can append them to a file. The name of that file, and notes, go to stderr.
 """
 
 import shlex
@@ -32,7 +32,7 @@ from tunnelctl.proto.address import Address
 from tunnelctl.status import ExitStatus
 
 SSH = "ssh"
-LONGEST = 4000  # characters of a line: a command has the flags that were typed
+LONGEST = 4000  # characters of a printed line: a command repeats the typed flags, which may be long
 PROXY = next(flag for flag in FLAGS if flag.name == "proxy" and "connect" in flag.commands)
 
 
@@ -47,9 +47,11 @@ class SetupOptions(NamedTuple):
 
 
 class Advice(NamedTuple):
-    """What is said for one tool.
+    """The output for one tool.
 
-    lines: for its file, or commands; settings: what they say; choice: the proxy, None for ssh, whose lines have it in a command
+    lines: the text for its file, or commands
+    settings: the same as keys and values
+    choice: the proxy; None for ssh, whose ProxyCommand has the flags instead
     """
 
     tool: Tool
@@ -61,7 +63,7 @@ class Advice(NamedTuple):
 def setup(call: Call, environ: Mapping[str, str], trace: Trace) -> ExitStatus:
     """Runs the command. Raises TunnelctlError."""
     settings = complete("setup", call.pairs, environ)
-    # The port in the settings file is for `forward`; a tool is to use it only if that was asked for here.
+    # A port in the settings file is for `forward`; a tool uses it only if -D was typed here.
     pairs = [pair for pair in settings.pairs if pair[0].name != "dynamic" or pair in call.pairs]
     options = settings._replace(pairs=pairs).build(SetupOptions)
     if not call.words:
@@ -96,6 +98,7 @@ def tool_named(word: str) -> Tool:
 
 
 def advise(tool: Tool, call: Call, options: SetupOptions, environ: Mapping[str, str], trace: Trace) -> Advice:
+    """Returns the output for a tool. Raises TunnelctlError."""
     typed = own_flags(call.pairs)
     if tool.name == SSH and options.dynamic is None:
         return ssh_advice(tool, call, typed, None, trace)
@@ -111,7 +114,7 @@ def advise(tool: Tool, call: Call, options: SetupOptions, environ: Mapping[str, 
 
 
 def nothing_to_compare(tool: Tool, problem: UsageProblem, environ: Mapping[str, str]) -> UsageProblem:
-    """Returns the error for --check without a proxy: it says whether the tool has settings for any."""
+    """Returns the error for --check without a proxy. It says whether the tool has settings for any proxy."""
     any_proxy = ToolProxy("http", Address("proxy", 80))
     kind = "proxy settings" if look(tool, tool.settings(any_proxy), environ).different else "no proxy settings"
     where = tool.file or f"the configuration of {tool.name}"
@@ -119,14 +122,15 @@ def nothing_to_compare(tool: Tool, problem: UsageProblem, environ: Mapping[str, 
 
 
 def rendered(form: Format, wanted: Settings) -> str:
+    """Returns the settings as text. Raises UsageProblem for a user name that the format cannot express."""
     try:
         return form.render(wanted)
-    except Unwritable:  # a user's name can be anything; all else is of names, addresses and numbers
+    except Unwritable:  # only a user name can contain such characters; the rest consists of host names, addresses and numbers
         raise UsageProblem("setup", "the user name has a control character", "setup-user") from None
 
 
 def ssh_advice(tool: Tool, call: Call, flags: list[Pair], choice: Choice | None, trace: Trace) -> Advice:
-    """The lines of `ssh-config`, for the hosts given, or for those that may need port 443."""
+    """Returns the output of `ssh-config` for the given hosts; by default for the sites that accept ssh on port 443."""
     flags = [*flags, *(pair for pair in call.pairs if pair[0].name == "port-443")]
     lines = ssh_config(Call("ssh-config", flags, call.words[1:] or list(PORT_443)), trace).removeprefix(HEADING)
     assert not isinstance(tool.form, Commands)
@@ -134,27 +138,27 @@ def ssh_advice(tool: Tool, call: Call, flags: list[Pair], choice: Choice | None,
 
 
 def shell_line(words: list[str]) -> str:
-    """Joins words for a shell; one that begins with $ is a variable of the line before."""
+    """Joins words for a shell. A word that begins with $ is a variable set by the preceding line."""
     return " ".join(map(shell_word, words))
 
 
 def shell_word(word: str) -> str:
-    """Quotes a word: in double quotes if it begins with $, or has single quotes, which GVariant requires."""
+    """Quotes a word: in double quotes if it begins with $ or contains single quotes, as values of GVariant do."""
     if word[:1] == "$" or ("'" in word and not set(word) & set('"$`\\!')):
         return f'"{word}"'
     return shlex.quote(word)
 
 
 def listed() -> str:
-    """Lists the tools."""
+    """Returns the list of tools."""
     rows = [line for tool in TOOLS for line in row(tool.name, f"{tool.what}: {tool.file or 'by commands'}", column=17)]
     return (
-        "\n".join(["Tools:", *rows, "", "tunnelctl setup TOOL prints the lines for one; tunnelctl setup --help says more."]) + "\n"
+        "\n".join(["Tools:", *rows, "", "tunnelctl setup TOOL prints the lines for one; see also tunnelctl setup --help."]) + "\n"
     )
 
 
 def put_text(advice: Advice, presence: Presence | None, environ: Mapping[str, str]) -> None:
-    """Prints the lines; or with --check, the result alone."""
+    """Prints the settings with their notes; with --check, only the result."""
     tool = advice.tool
     if presence is not None:
         write_stdout(f"{tool.name}: {found_in(tool, presence)}\n")
@@ -166,7 +170,7 @@ def put_text(advice: Advice, presence: Presence | None, environ: Mapping[str, st
 
 
 def put_wrapped(lines: Iterable[str]) -> None:
-    """Prints lines on stderr, folded at 80 columns; a command, which is indented, in one line that can be copied."""
+    """Prints lines on stderr, folded at 80 columns. A command, which is indented, stays on one line, so that it can be copied."""
     for line in lines:
         line = escape(line, LONGEST)
         folded = [line] if line[:1] == " " else wrap(line, WIDTH, break_long_words=False, break_on_hyphens=False)
@@ -174,6 +178,7 @@ def put_wrapped(lines: Iterable[str]) -> None:
 
 
 def found_in(tool: Tool, presence: Presence) -> str:
+    """Describes which settings are present."""
     where = tool.file or "its settings"
     if presence.complete:
         return f"{where} has the lines" if tool.file else "it has these settings"
@@ -183,7 +188,7 @@ def found_in(tool: Tool, presence: Presence) -> str:
 
 
 def has_lines(advice: Advice, environ: Mapping[str, str]) -> bool:
-    """Whether the tool's file is known to have the lines. Programs that keep settings are asked by --check only."""
+    """Whether the tool's file has the lines. A tool that keeps its settings itself is asked with --check only."""
     if isinstance(advice.tool.form, Commands) or advice.tool.reading:
         return False
     try:
@@ -193,7 +198,7 @@ def has_lines(advice: Advice, environ: Mapping[str, str]) -> bool:
 
 
 def place(advice: Advice, environ: Mapping[str, str]) -> str:
-    """Says what to do with the lines."""
+    """Returns the instruction above the lines."""
     tool = advice.tool
     to = "" if advice.choice is None or tool.keeps_password else f", which send {tool.name} through {named(advice.choice)}"
     if isinstance(tool.form, Commands):
@@ -205,38 +210,38 @@ def place(advice: Advice, environ: Mapping[str, str]) -> str:
 
 
 def named(choice: Choice) -> str:
-    """Returns the proxy, and what has named it if that was not on the command line."""
+    """Returns the proxy and, if it was not given on the command line, where it was found."""
     given = choice.start or choice.origin == "-x"
     return choice.proxy.url if given else f"{choice.proxy.url} (from {choice.origin})"
 
 
 def notes(advice: Advice) -> list[str]:
-    """Returns the lines below: why a forward, how to start it, and what else there is to know of the tool."""
+    """Returns the notes below the lines: why a forward is required, how to start it, and what to know about the tool."""
     tool, choice = advice.tool, advice.choice
     said = []
     if choice is not None and choice.start:
         why = f"{choice.reason}. So the lines lead to a port of" if choice.reason else "the lines lead to a port of"
-        said += [f"note: {why} `tunnelctl forward`, which has to run:", f"    {choice.start}"]
+        said += [f"note: {why} `tunnelctl forward`, which must be running. To start it:", f"    {choice.start}"]
     if choice is not None and choice.needs_login:
-        said.append("note: tunnelctl setup keyring, or setup pass, tells how to keep the password for the proxy")
+        said.append("note: `tunnelctl setup keyring` or `setup pass` shows how to store the password for the proxy")
     if choice is not None and tool.keeps_password and tool.first is not None:
         said += ["first, store the password:", f"    {tool.first(choice.proxy)}"]
     if choice is not None and choice.proxy.is_local and tool.in_container:
-        said.append("note: in a container, 127.0.0.1 is the container itself, unless it is in the host's network (--network host)")
+        said.append("note: in a container, 127.0.0.1 is the container itself, unless it uses the host's network (--network host)")
     if choice is not None and choice.left_out:
-        said.append(f"note: {tool.name} has no form for these entries of NO_PROXY: {', '.join(choice.left_out)}")
+        said.append(f"note: {tool.name} cannot express these entries of NO_PROXY: {', '.join(choice.left_out)}")
     return [*said, *(f"note: {note}" for note in notes_on(advice)), *([f"then: {tool.after}"] if tool.after else [])]
 
 
 def notes_on(advice: Advice) -> list[str]:
-    """Returns what there is to know of the tool, with these targets exempt."""
+    """Returns the notes about the tool itself."""
     tool, choice = advice.tool, advice.choice
     has_domain = choice is not None and any(entry.kind == DOMAIN for entry in choice.proxy.exempt if entry not in LOOPBACK)
     return [*([tool.domains] if tool.domains and has_domain else []), *tool.notes]
 
 
 def put_json(advice: Advice, presence: Presence | None) -> None:
-    """Prints everything as one object."""
+    """Prints everything as one JSON object."""
     import json
 
     tool, choice = advice.tool, advice.choice

@@ -1,4 +1,4 @@
-"""The proxy that a tool is sent to: the one of this machine, or a port of `tunnelctl forward` where the tool cannot use that."""
+"""Chooses the proxy for a tool: the proxy of this machine or, if the tool cannot use it, a port of `tunnelctl forward`."""
 
 import shlex
 from collections.abc import Iterable, Mapping
@@ -17,18 +17,21 @@ from tunnelctl.proto import headers
 from tunnelctl.proto.address import Address, parse_authority
 from tunnelctl.proto.proxy_url import ProxyURL, parse_proxy_list
 
-FORWARD = "127.0.0.1:8080"  # where a forward is assumed if a tool needs one and none is named
+FORWARD = "127.0.0.1:8080"  # the port of the forward for a tool that requires one, unless -D names another
+NAME = "tools"  # of that forward: `tunnelctl stop tools` ends it
 NO_PROXY = "setup-no-proxy"  # the code of the error if none is configured
 
-_EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # a forward can listen there; nobody can connect there
+_EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # addresses to listen on, and where a client on this machine connects
 
 
 class Choice(NamedTuple):
-    """What a tool is told.
+    """The proxy for a tool, and what the notes below its lines say.
 
-    origin: what named the proxy; reason: why a forward is between, "" if it was asked for, or if there is none
-    start: the command that starts the forward; left_out: entries of NO_PROXY for which the tool has no form
-    needs_login: whether it is for a login that a forward is between
+    origin: the flag, variable or file that names the proxy
+    reason: why the tool requires a forward; "" if -D asked for one, or if there is none
+    start: the command that starts the forward; "" if there is none
+    left_out: entries of NO_PROXY that the tool has no notation for
+    needs_login: whether the tool requires a forward because the proxy requires a login
     """
 
     proxy: ToolProxy
@@ -40,9 +43,9 @@ class Choice(NamedTuple):
 
 
 def choose(tool: Tool, reach: ReachOptions, dynamic: str | None, typed: list[Pair], environ: Mapping[str, str]) -> Choice:
-    """Raises UsageProblem if no proxy is named, or none that a tool can use.
+    """Returns the proxy for a tool. Raises UsageProblem if no proxy is configured, or none that the tool can use.
 
-    dynamic: the port of a forward, from -D; typed: the flags on the command line, which that forward needs too
+    dynamic: the port of a forward, from -D; typed: the flags on the command line, which that forward requires too
     """
     exempt = tuple(exempt_entries(environ))
     missing = tuple(left_out(exempt, tool.exempts)) if tool.exempts is not None else ()
@@ -65,7 +68,7 @@ def choose(tool: Tool, reach: ReachOptions, dynamic: str | None, typed: list[Pai
 
 
 def _local(text: str) -> Address:
-    """The address of a forward's port, as a client on this machine reaches it."""
+    """Returns the address at which a client on this machine reaches the port of a forward."""
     try:
         place = parse_authority(parse_dynamic(text).place)
     except UsageProblem as problem:
@@ -74,6 +77,7 @@ def _local(text: str) -> Address:
 
 
 def _with_user(chains: tuple[Chain, ...], reach: ReachOptions) -> ToolProxy:
+    """Returns the nearest proxy with the user that logs in there. Raises UsageProblem if no user is named."""
     nearest = chains[0][0] if any(chains) else None
     user = nearest.user if nearest is not None and nearest.user is not None else reach.proxy_user
     if nearest is None or not user:
@@ -82,19 +86,19 @@ def _with_user(chains: tuple[Chain, ...], reach: ReachOptions) -> ToolProxy:
 
 
 def _reason(tool: Tool, reach: ReachOptions, selection: ProxySelection, environ: Mapping[str, str]) -> str:
-    """Why the tool needs a forward; "" if it does not."""
+    """Returns why the tool requires a forward; "" if it does not."""
     if reach.pac is not None and not reach.proxy:
         return f"a PAC file names the proxies, and {tool.name} does not read it"
     proxies = [proxy for chain in selection.chains for proxy in chain]
     if len(proxies) > 1:
-        return f"several proxies are named, and {tool.name} knows one"
+        return f"several proxies are configured, and {tool.name} can use only one"
     (proxy,) = proxies
     if _has_login(reach, selection, environ) or reach.header:
-        return f"the proxy {_shown(proxy)} gets a login, which {tool.name} would have to store in clear"
+        return f"{tool.name} would have to store the login for the proxy {_shown(proxy)} in plain text"
     if proxy.scheme not in tool.schemes:
         return f"{tool.name} {tool.fails.get(proxy.scheme, f'cannot use a proxy {proxy.scheme}://')}"
     if proxy.scheme == "https" and any((reach.proxy_cacert, reach.proxy_cert, reach.proxy_pin, reach.proxy_insecure)):
-        return f"the certificates for the proxy {_shown(proxy)} are settings of tunnelctl"
+        return f"only tunnelctl has the certificate settings for the proxy {_shown(proxy)}"
     return ""
 
 
@@ -108,13 +112,16 @@ def _shown(proxy: ProxyURL) -> str:
 
 
 def _start(typed: Iterable[Pair], dynamic: str) -> str:
-    """The command for the forward, with the flags that were typed, without secrets. Others it reads where we have read them."""
+    """Returns the command that starts the forward: with the typed flags, but without secrets.
+
+    It finds the other settings where `setup` has found them: in the settings file and the environment.
+    """
     words = [word for flag, text in typed for word in spelled(flag, _public(flag.name, text))]
-    return shlex.join(["tunnelctl", "forward", *words, "-D", dynamic.removeprefix("127.0.0.1:")])
+    return shlex.join(["tunnelctl", "forward", "--background", "--name", NAME, *words, "-D", dynamic.removeprefix("127.0.0.1:")])
 
 
 def _public(name: str, text: str) -> str:
-    """The value of a flag without its secret. A user without a password stays: the forward is then given that in another form."""
+    """Returns the value of a flag without its secret. The user name stays; the forward finds the password elsewhere."""
     if name == "proxy":
         return ",".join(
             proxy if "@" not in proxy else str(parsed._replace(password=None))
