@@ -1,8 +1,10 @@
 """The metrics of a program that counts no more than its status shows."""
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.control.facts import RECENT, STATUS
+from tests.control.samples import HOSTILE
 from tunnelctl.control.metrics import KIND, render
 from tunnelctl.control.pages import PROMETHEUS
 from tunnelctl.control.snapshot import RefusalCount
@@ -35,6 +37,14 @@ def test_names_and_help_are_those_of_serve() -> None:
     for family in (*FAMILIES, BUILD, STARTED):
         if f"# HELP {family.name}" in text:
             assert f" {family.help}\n" in text, family.name
+
+
+@pytest.mark.parametrize("text", [text for text in HOSTILE if text.isascii()])
+def test_v55_a_text_of_a_peer_is_one_label(text: str) -> None:
+    """A quote, a backslash or a line break in it begins no other sample."""
+    found = samples(render(STATUS, RECENT._replace(refusals=[RefusalCount(403, text, text, 7, 1.0)])))
+    assert found["tunnelctl_failures_total", text, "403"] == 7
+    assert len(found) == len(samples(render(STATUS, RECENT)))
 
 
 def test_the_media_type_is_that_of_the_library() -> None:

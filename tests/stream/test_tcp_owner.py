@@ -86,7 +86,7 @@ def test_a_connection_of_this_user(listener: socket.socket, family: socket.Addre
 
 
 @linux
-def test_none_if_its_process_has_closed_it(listener: socket.socket) -> None:
+def test_v56_none_if_its_process_has_closed_it(listener: socket.socket) -> None:
     client = socket.create_connection(listener.getsockname())
     client.sendall(b"hello")
     accepted, _ = listener.accept()
@@ -96,7 +96,7 @@ def test_none_if_its_process_has_closed_it(listener: socket.socket) -> None:
 
 
 @linux
-def test_none_after_a_reset_even_if_a_connection_of_this_user_has_the_same_ends(
+def test_v56_none_after_a_reset_even_if_a_connection_of_this_user_has_the_same_ends(
     listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = look_up
@@ -147,7 +147,7 @@ def test_a_connection_of_another_user(listener: socket.socket, user: int, uid: i
 
 
 @linux
-def test_nobody_cannot_be_told_from_users_of_other_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_v56_nobody_cannot_be_told_from_users_of_other_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
     assert not tcp_owner.is_available()
 
@@ -168,7 +168,7 @@ def many_waiting(monkeypatch: pytest.MonkeyPatch, _: Path) -> None:
 
 
 @pytest.mark.parametrize("limit", [no_table, short_table, many_waiting])
-def test_none_without_an_answer(
+def test_v56_none_without_an_answer(
     listener: socket.socket, limit: Callable[[pytest.MonkeyPatch, Path], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     limit(monkeypatch, tmp_path / "none")

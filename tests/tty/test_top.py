@@ -225,7 +225,7 @@ def test_it_follows_the_size_of_the_terminal(directory):
         seen.until(lambda screen: "CLIENT" not in screen and screen.splitlines()[-1].startswith("q quit"))
 
 
-def test_texts_of_peers_reach_no_terminal_raw(directory):
+def test_v55_texts_of_peers_reach_no_terminal_raw(directory):
     hostile = TUNNEL._replace(target="\x1b]0;gotcha\x07\x1b[2J", user="\u202eeve", client="\x9b31m")
     status = STATUS._replace(route=["\x1b[2Jroute"])
     with published(directory, "db", Facts(hostile, status=status)), on_terminal(directory, columns=160) as seen:

@@ -76,7 +76,7 @@ def test_json_has_what_each_process_answers(directory):
     assert second == {"name": "stuck", "error": "no answer within 1 s", **dict.fromkeys(kinds)}
 
 
-def test_hostile_names_are_escaped_in_text_and_in_json(directory):
+def test_v55_hostile_names_are_escaped_in_text_and_in_json(directory):
     hostile = TUNNEL._replace(target="\x1b[2J\u202e", user="漢\n")
     with published(directory, "db", Facts(hostile, status=STATUS._replace(route=["\x1b]0;x\x07"]))):
         shown = [top(directory).stdout.decode(), top(directory, "--json").stdout.decode()]

@@ -40,7 +40,7 @@ def test_lines_fit_the_width_with_figures_of_any_size(width):
     assert max(len(line) for line in lines if not line.startswith(" ")) <= width
 
 
-def test_texts_of_a_program_are_escaped():
+def test_v55_texts_of_a_program_are_escaped():
     hostile = STATUS._replace(listeners=[ListenerFacts("unix:/tmp/\x1b[2J", "a" * 90)], command="\x1b]0;x\x07")
     assert all(line.isprintable() for line in instances([Listed("db", hostile)]))
 

@@ -1,5 +1,6 @@
 """Tests the port of `run --java`: it requires no login, and serves only this user. tests/interop/test_java.py has a real JVM."""
 
+import errno
 import json
 import os
 import re
@@ -73,7 +74,7 @@ with socket.socket() as sock:
 
 @linux
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_another_user_gets_nothing() -> None:
+def test_v56_another_user_gets_nothing() -> None:
     with ScriptedServer(echo) as target, Serve() as proxy:
         with started("run", "-x", proxy.url, "--java", "--", sys.executable, "-c", SHOW_AND_WAIT) as process:
             assert process.stdout is not None
@@ -95,6 +96,37 @@ def test_another_user_gets_nothing() -> None:
     assert process.returncode == 0
 
 
+# CLONE_NEWUSER, which requires no privilege, and CLONE_NEWNET; then SIOCSIFFLAGS with IFF_UP, for its loopback interface.
+ELSEWHERE = """
+import ctypes, fcntl, socket, struct, sys
+if ctypes.CDLL(None).unshare(0x10000000 | 0x40000000):
+    sys.exit("unshare")
+with socket.socket() as sock:
+    fcntl.ioctl(sock, 0x8914, struct.pack("16sH14x", b"lo", 1))
+    sock.settimeout(20)
+    print(sock.connect_ex(("127.0.0.1", {port})))
+"""
+
+
+@linux
+def test_v56_a_process_in_another_network_namespace_does_not_reach_the_port() -> None:
+    """Its loopback interface is another one. There the port may belong to anybody, and the table that is read has no row of it."""
+    with ScriptedServer(echo) as target:
+        with started("run", "-x", "direct", "--java", "--", sys.executable, "-c", SHOW_AND_WAIT) as process:
+            assert process.stdout is not None
+            port = java_port(process.stdout.readline().decode())
+            attempt = subprocess.run(
+                [sys.executable, "-I", "-c", ELSEWHERE.format(port=port)], capture_output=True, text=True, timeout=RUN_SECONDS
+            )
+            if attempt.stderr.strip() == "unshare":
+                pytest.skip("this system creates no namespaces for its users")
+            assert attempt.stdout.strip() == str(errno.ECONNREFUSED), attempt.stderr
+            with Client(("127.0.0.1", port)) as client:
+                assert client.tunnel(target.authority).echoes()
+            _, stderr = process.communicate(timeout=RUN_SECONDS)
+    assert (process.returncode, stderr) == (0, b"")
+
+
 CLOSE_AND_STAY = """
 import os, re, socket, sys
 request = b"CONNECT {target} HTTP/1.1\\r\\nHost: {target}\\r\\n\\r\\n"
@@ -109,7 +141,7 @@ with socket.create_connection(("127.0.0.1", port), 20) as kept:
 
 
 @linux
-def test_a_client_that_has_closed_its_socket_gets_nothing(tmp_path: Path) -> None:
+def test_v56_a_client_that_has_closed_its_socket_gets_nothing(tmp_path: Path) -> None:
     """Whose it was, the kernel no longer knows: it shows such a socket as one of root."""
     marker = str(tmp_path / "closed")
     late = patched(

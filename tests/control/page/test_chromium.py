@@ -215,7 +215,7 @@ def test_another_program_at_that_port_is_not_shown(chromium: Browser, site: Site
     tab.close()
 
 
-def test_the_policy_holds_where_the_escaping_would_fail(chromium: Browser, site: Site) -> None:
+def test_v55_the_policy_holds_where_the_escaping_would_fail(chromium: Browser, site: Site) -> None:
     """The second line of defence is tried by itself: an element and an attribute that run scripts are put into the document."""
     tab = chromium.tab(site.url)
     tab.evaluate(

@@ -86,7 +86,7 @@ def test_property_what_is_shown_is_no_longer_than_the_limit(value, limit):
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_names(name):
+def test_v55_hostile_names(name):
     assert "<script" not in text(name)
     assert '"' not in plain(name)
     assert len(text(name)) < 2 * 10 * MAX_TEXT

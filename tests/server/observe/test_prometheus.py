@@ -57,7 +57,7 @@ def test_without_tls_there_is_no_certificate() -> None:
     assert b"certificate_expiration" not in render(SharedCounters(1), Program(1.0))
 
 
-def test_rules_are_counted_over_workers_with_any_text() -> None:
+def test_v55_rules_are_counted_over_workers_with_any_text() -> None:
     board = SharedCounters(2)
     for number, status in ((0, 200), (1, 200), (1, 403)):
         account = TunnelRecord("1", "1.1", "c")
