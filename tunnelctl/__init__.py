@@ -1,3 +1,3 @@
-"""A byte stream through an HTTP proxy. Importing this costs nothing: the version, no more."""
+"""Tunnels through HTTP and SOCKS proxies. Importing the package costs nothing: it has only the version."""
 
 __version__ = "0.1.0"

@@ -1,5 +1,5 @@
 #!python
-"""The program: `tunnelctl`, for which an installer puts the interpreter into the first line, and `python -m tunnelctl`."""
+"""The program, as `python -m tunnelctl` and as the script `tunnelctl`, whose first line an installer completes."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What `selftest` prints."""
+"""Events of `selftest`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Follows the network: when it has changed, what was learnt in the one before is forgotten.
+"""Follows the network: after a change, discards what was learnt on the previous one.
 
 An idle connection that the kernel would no longer route as before would be found dead only by the next tunnel, after its whole time
 limit. The proxies of a PAC file depend on the addresses of this machine, and those that could not be reached may be reachable now.

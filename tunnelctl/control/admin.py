@@ -1,4 +1,4 @@
-"""The value of --admin: where the private endpoint has a port as well."""
+"""Parses the value of --admin, the additional port of the private endpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The last warnings and reloads of a running program, for whoever looks at it later."""
+"""The most recent warnings and reloads of a running program, for its status page."""
 
 from __future__ import annotations
 

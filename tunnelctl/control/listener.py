@@ -1,4 +1,4 @@
-"""The control socket of a running program: how it is opened, and how it is removed.
+"""Opens and removes the control socket of a running program.
 
 A lock on the directory covers the time from looking whether a socket is in use until the new one listens. Without it, of two
 programs that start at once, one could remove the socket of the other. A program that is killed leaves its files behind; the next

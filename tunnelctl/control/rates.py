@@ -1,4 +1,4 @@
-"""The rates of open tunnels: what has moved between one look at them and the next."""
+"""The rates of open tunnels: the bytes moved between two snapshots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a running `forward`, `run` or `serve` says about itself. The keys of its JSON are the names of the fields here.
+"""The status of a running `forward`, `run` or `serve`. The names of the fields are the keys of its JSON.
 
     GET /status     Status
         /tunnels    Tunnels

@@ -1,4 +1,4 @@
-"""What the codes of a program say, in words for a person: why a request was refused, and how a tunnel ended.
+"""Explains the codes of a program to a person: why a request was refused, and how a tunnel ended.
 
 The page and `top` show these. The codes themselves are in the JSON and the access log, for programs.
 """

@@ -1,4 +1,4 @@
-"""Places that tasks wait for, granted so that no owner can take them from the others.
+"""A limiter whose places are granted fairly: no owner can keep them from the others.
 
 An owner is the party that the work is for, mostly a client network. Each owner holds a bounded number of places and has a bounded
 queue of its own; the owners with a queue get free places in turn. Owners form groups, which take turns in the same way, as do the

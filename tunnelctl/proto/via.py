@@ -1,4 +1,4 @@
-"""Via (RFC 9110 section 7.6.3): the names by which proxies of this kind are known there, and how one recognises its own."""
+"""Via (RFC 9110 section 7.6.3): the names that our proxies use there, and how a proxy recognises its own."""
 
 PREFIX, NUMBER_BYTES = "tunnelctl-", 8
 

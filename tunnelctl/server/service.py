@@ -1,4 +1,4 @@
-"""What all connections of one serving process share."""
+"""The objects that all connections of one serving process share."""
 
 from __future__ import annotations
 

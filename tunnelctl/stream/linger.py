@@ -1,4 +1,4 @@
-"""The end of a connection whose last response must not be lost."""
+"""Closes a connection so that its last response is not lost."""
 
 from tunnelctl.engine.kernel import checkpoint
 from tunnelctl.stream.base import Stream

@@ -1,4 +1,4 @@
-"""Settings read from files at start, and again on SIGHUP: of `serve` the rules, the users and the certificate, of `forward` all.
+"""Settings read from files at start and on SIGHUP: the rules, users and certificate of `serve`; everything in `forward`.
 
 Each is taken whole or not at all: a file with one mistake changes nothing. Each step of a session (handshake, login, rules) uses
 the version in force when the step begins; open tunnels are not judged again.

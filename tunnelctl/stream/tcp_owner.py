@@ -39,7 +39,7 @@ _EVERYBODY = Owner("", "")  # whose a connection is shows only afterwards
 
 
 class TCPOwners:
-    """Tells whose connections are."""
+    """Finds the owners of connections."""
 
     def __init__(self) -> None:
         self._limiter = FairLimiter(LOOKUPS, LOOKUPS, MOST_WAITING)

@@ -1,4 +1,4 @@
-"""`tunnelctl env`: lines for a shell that name the proxy to the programs started from it, for `eval "$(tunnelctl env)"`.
+"""`tunnelctl env`: prints shell commands that set the proxy variables, for `eval "$(tunnelctl env)"`.
 
 The variables are those of curl, git, pip and most others. They have the URL of one proxy, and every process of this user can read
 them, so a route that needs more, or a login, goes through a local `forward`.

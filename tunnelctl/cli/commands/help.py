@@ -1,4 +1,4 @@
-"""`tunnelctl help`: shows a manual page by man(1), or as text that this program renders itself."""
+"""`tunnelctl help`: shows a manual page with man(1), or renders it as text."""
 
 import os
 import shutil

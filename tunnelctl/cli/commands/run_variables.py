@@ -1,4 +1,4 @@
-"""The variables that `run` sets for programs that would bypass its proxy, besides those that name it: git over ssh, Node, and Java.
+"""Additional variables that `run` sets for programs that would bypass its proxy: git over ssh, Node, and Java.
 
 git gives GIT_SSH_COMMAND precedence over core.sshCommand and over GIT_SSH, so the command here finds out which of these git would
 have used, and runs that. It adds a ProxyCommand, unless ssh(1) has one for this host already: that is the user's own route. The

@@ -1,4 +1,4 @@
-"""`tunnelctl stop`: ends running programs in order, as SIGTERM does, and waits until they have ended."""
+"""`tunnelctl stop`: shuts running programs down gracefully, as SIGTERM does, and waits until they have ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tunnelctl top`: what the running processes do, live on a terminal; in a pipe or as JSON, one look."""
+"""`tunnelctl top`: shows live what the running processes do; in a pipe or as JSON, prints one snapshot."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The settings file: located here, at the price of one stat(2), and read by cli.parse.settings_file if it exists.
+"""Locates the settings file, which costs one stat(2); cli.parse.settings_file reads it if it exists.
 
 Its settings become pairs of a flag and a text, as if they had been typed, so that later code treats both alike.
 """

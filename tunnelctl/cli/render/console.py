@@ -1,4 +1,4 @@
-"""Messages for people while a command runs: all go through here to stderr, with everything from a peer escaped.
+"""Messages for people while a command runs. This is the only module that writes them to stderr; text from peers is escaped.
 
 Writes go straight to the descriptor: Python's text stream keeps what it could not write, and fails again at exit, with status 120.
 """

@@ -1,4 +1,4 @@
-"""The words for an error: its line with the name of a flag in it, and its hint. Both come from cli.spec.messages."""
+"""The text of an error, with the name of the flag that it is about, and its hint. Both come from cli.spec.messages."""
 
 from __future__ import annotations
 

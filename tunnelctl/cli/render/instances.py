@@ -1,4 +1,4 @@
-"""The list of running programs, for `status` and `top`: what each is, where it listens, what its tunnels pass and carry."""
+"""The list of running programs for `status` and `top`: their names, listeners, routes and traffic."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar

@@ -1,1 +1,1 @@
-"""How other tools are sent through a proxy: one record a tool, and the formats of the files that the lines go into."""
+"""Settings that send other tools through a proxy: one record per tool, and the formats of the configuration files."""

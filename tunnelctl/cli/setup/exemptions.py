@@ -1,4 +1,4 @@
-"""The entries of NO_PROXY in the notations of other tools. No notation has all of them: what has no form is left out, and named."""
+"""The entries of NO_PROXY in the notations of other tools. None can express every entry; the rest is left out and reported."""
 
 from collections.abc import Callable, Iterable
 

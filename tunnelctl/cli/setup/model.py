@@ -1,4 +1,4 @@
-"""The record of a tool, and the proxy that its lines name."""
+"""The record that describes a tool, and the proxy as a tool sees it."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple

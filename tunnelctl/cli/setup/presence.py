@@ -1,4 +1,4 @@
-"""`setup --check`: whether a tool has the settings. Values in the user's files are compared and never shown: they may be secret."""
+"""`setup --check`: tests whether a tool has the settings. Values in the user's files are never shown: they may be secret."""
 
 import os
 import subprocess

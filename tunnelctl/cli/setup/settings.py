@@ -1,4 +1,4 @@
-"""What the lines of each tool have to say, as settings by their paths. `tools` has the tools themselves."""
+"""The settings of each tool, as keys and values. `tools` has the records of the tools."""
 
 import shlex
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The tools, one record each. Every command of `setup`, its list, its completion and its manual page derive from these."""
+"""The tools, one record each. The output of `setup`, its list, its completion and its manual page derive from them."""
 
 import shlex
 

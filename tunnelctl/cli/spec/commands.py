@@ -72,7 +72,7 @@ COMMANDS = (
     ),
     Command(
         "status", "[NAME...]",
-        "list what runs: forward, run and serve of this user",
+        "list the running forward, run and serve of this user",
         "List the running forward, run and serve processes of this user: names, listeners, routes and tunnels. "
         "With NAMEs, only those.",
         (
@@ -83,9 +83,9 @@ COMMANDS = (
     ),
     Command(
         "top", "[NAME...]",
-        "show live what runs: tunnels, rates, targets",
+        "show running processes live: tunnels, rates, targets",
         "Show the running forward, run and serve processes of this user and their open tunnels, live; h lists the keys. "
-        "With NAMEs, only those; in a pipe, what they do now.",
+        "With NAMEs, only those; in a pipe, one snapshot.",
         (
             ("tunnelctl top", "everything that runs"),
             ("tunnelctl top work", "what was started by `forward --name work`"),

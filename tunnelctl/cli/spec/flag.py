@@ -1,4 +1,4 @@
-"""What a flag is: its kinds, the commands that share flags, and the texts that several flags share."""
+"""The record of a flag, the kinds of flags, and the commands and texts that several flags share."""
 
 from __future__ import annotations
 

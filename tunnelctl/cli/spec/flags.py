@@ -51,7 +51,7 @@ FLAGS = (
         "local port that leads anywhere: a SOCKS and HTTP proxy", ("forward",), "Local ports",
         brief="local SOCKS and HTTP port that leads anywhere", common=("forward",),
         detail="It speaks SOCKS5, SOCKS4, SOCKS4a and HTTP: CONNECT, and plain http:// requests, which are tunnelled too. "
-        "Names are looked up by the proxy. A path and fd:NAME are understood as with -L.",
+        "Names are looked up by the proxy. A path or fd:NAME is also accepted, as with -L.",
         repeat=True,
     ),
     Flag(
@@ -69,14 +69,14 @@ FLAGS = (
     Flag(
         "name", "", "NAME", TEXT, "name for `status` and `stop`", ("serve",), "Output",
         detail=f"{CONTROL} The default name is serve, or serve-PID if that is in use. {NO_CONTROL} While it drains, its name is "
-        "NAME-PID, so that a successor may have the name.",
+        "NAME-PID, so that a successor can take the name.",
     ),
     Flag(
         "background", "", "", SWITCH, "return once the ports are open, and go on in the background", ("forward",), "Local ports",
         brief="return once the ports are open", common=("forward",),
-        detail="The command has status 0 when every port accepts; otherwise it fails with the error that it would have shown. A "
-        "password is asked for before that. What would be printed later is not: `tunnelctl status`, `top` and the page of --admin "
-        "show it. `tunnelctl stop NAME` ends it.",
+        detail="The command returns 0 once every port accepts connections; otherwise it fails with the same error as in the "
+        "foreground. It asks for a password before that. Later messages are not printed: `tunnelctl status`, `top` and the page of "
+        "--admin show what happens. `tunnelctl stop NAME` ends it.",
     ),
     Flag(
         "dynamic", "D", "[BIND:]PORT", TEXT, "use this port of `tunnelctl forward`, which logs in", ("setup",), "Local ports",
@@ -99,8 +99,8 @@ FLAGS = (
         brief="let Java programs use the proxy too", common=("run",),
         detail="Opens another port on loopback, which requires no login, because a JVM has no setting for one. It serves only "
         "connections of this user, as the tables of the kernel show (Linux), and closes all others with a warning. The options are "
-        "added to those that JAVA_TOOL_OPTIONS has. The entries of NO_PROXY become http.nonProxyHosts, except those that have no "
-        "form there.",
+        "added to those that JAVA_TOOL_OPTIONS has. The entries of NO_PROXY become http.nonProxyHosts, except those that it "
+        "cannot express.",
     ),
     Flag(
         "open-proxy", "", "", SWITCH, "let other machines use a port without a login", ("run",), "Local ports",
@@ -112,7 +112,7 @@ FLAGS = (
         (*REACH, "env"), "Proxy",
         brief="proxy to use, or `direct`; repeat it for a chain", common=(*REACH, "env"),
         detail="A URL is SCHEME://[USER:PASSWORD@]HOST[:PORT]. The schemes are http (the default; port 80), "
-        "https (TLS to the proxy; 443), socks5 and socks4a (1080), with socks5h, socks and socks4 as other names: the proxy looks "
+        "https (TLS to the proxy; 443), socks5 and socks4a (1080), with socks5h, socks and socks4 as aliases: the proxy looks "
         "names up in any case. Commas separate alternatives: if one cannot be reached, the next is tried. "
         "`direct` as the last of them goes straight to the target while no proxy can be reached, with a warning; a proxy that "
         "refuses, or that ends the connection, can be reached. "
@@ -144,11 +144,11 @@ FLAGS = (
     Flag(
         "http", "", "VERSION", CHOICE, "version of HTTP to speak with the proxy: 1.1, 2 or auto", UPSTREAM, "Proxy",
         brief="version of HTTP for the proxy: 1.1, 2 or auto",
-        detail="With auto, an https:// proxy that offers HTTP/2 (by ALPN) is spoken to in HTTP/2, and every other one in HTTP/1.1. "
-        "With 2, an http:// proxy is expected to know HTTP/2 as well. HTTP/2 carries many tunnels on one connection, so a new "
+        detail="With auto, HTTP/2 is used if an https:// proxy offers it (by ALPN), and otherwise HTTP/1.1. "
+        "With 2, an http:// proxy must support HTTP/2 as well. HTTP/2 carries many tunnels on one connection, so a new "
         "tunnel needs no new handshake. A single bulk transfer is faster over HTTP/1.1, and on a line that loses packets, "
-        "tunnels on one connection wait for each other. A proxy that offers HTTP/2 and knows no CONNECT there, or that requires "
-        "NTLM or Negotiate, gets HTTP/1.1. The default is 1.1 for connect, ssh-config and check, and auto for the others.",
+        "tunnels on one connection wait for each other. If a proxy offers HTTP/2 without CONNECT, or requires "
+        "NTLM or Negotiate, HTTP/1.1 is used. The default is 1.1 for connect, ssh-config and check, and auto for the others.",
         choices=("1.1", "2", "auto"),
     ),
     Flag(

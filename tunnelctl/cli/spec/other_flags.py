@@ -24,7 +24,7 @@ OTHER_FLAGS = (
         "wait", "", "SECONDS", SECONDS, "keep trying for up to SECONDS until it works; 0: try once", ("check",), "Checks",
         brief="keep trying for up to SECONDS until it works", common=("check",),
         default="0",
-        detail="Only failures that may pass are retried: a name without an address, an unreachable proxy, but not a refusal.",
+        detail="Only failures that may pass are retried: a name that cannot be resolved, an unreachable proxy, but not a refusal.",
     ),
     Flag(
         "count", "", "N", COUNT, "measure N times, and show how the times spread", ("check",), "Checks",
@@ -92,12 +92,12 @@ OTHER_FLAGS = (
         "https:// URLs have a setting of git's own, http.proxy.",
     ),
     Flag(
-        "interval", "", "SECONDS", SECONDS, "pause between two looks, 0.1 at least", ("top",), "Output",
+        "interval", "", "SECONDS", SECONDS, "pause between two updates, at least 0.1", ("top",), "Output",
         common=("top",),
         default="2",
     ),
     Flag(
-        "json", "", "", SWITCH, "one look, as a JSON object for each process", ("top",), "Output",
+        "json", "", "", SWITCH, "one snapshot, as a JSON object for each process", ("top",), "Output",
         common=("top",),
         detail="Keys are only ever added.",
     ),
@@ -111,7 +111,7 @@ OTHER_FLAGS = (
     Flag(
         "check", "", "", SWITCH, "tell whether the lines are there; status 0 if they are, 78 if not", ("setup",), "Output",
         brief="tell whether the lines are there (status 0, 78)", common=("setup",),
-        detail="Files are read, and for a tool without a file its own command is asked. The values that are there are not shown.",
+        detail="Files are read, and for a tool without a file its own command is run. The values that are there are not shown.",
     ),
     Flag(
         "json", "", "", SWITCH, "everything on stdout as a JSON object", ("setup",), "Output",

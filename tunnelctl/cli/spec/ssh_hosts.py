@@ -1,4 +1,4 @@
-"""Hosts whose ssh servers answer on port 443 as well, under another name, for networks that refuse port 22."""
+"""Sites that also accept ssh on port 443, at another host name, for networks that refuse port 22."""
 
 # From the documentation of each, under "SSH over the HTTPS port" (GitHub), "altssh" (GitLab, Bitbucket).
 PORT_443 = {

@@ -1,1 +1,1 @@
-"""`tunnelctl top`: the live view of what runs. The model is pure; only `terminal` and `poll` touch the world."""
+"""`tunnelctl top`: a live view of the running processes. The model is pure; only `terminal` and `poll` do I/O."""

@@ -1,4 +1,4 @@
-"""Asks the processes what they do: each in a thread of its own, so that one that hangs delays no other and not the screen."""
+"""Polls the processes, each in its own thread, so that one that hangs delays neither the others nor the screen."""
 
 from __future__ import annotations
 

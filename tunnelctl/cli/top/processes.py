@@ -1,4 +1,4 @@
-"""What `top` knows of each process: its last answers, and the rates between two of them."""
+"""The state of each process in `top`: its last responses, and the rates between two of them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""The picture of `top`: what was heard and what the user chose, as the lines of a terminal of a given size.
+"""Renders the state of `top` and the user's choices as the lines of a terminal of a given size.
 
 tunnelctl top  2 processes, 3 tunnels  13:05:22    the title
 NAME  COMMAND …                                    the processes: one line each, a third of the screen at most

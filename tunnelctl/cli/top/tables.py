@@ -1,4 +1,4 @@
-"""The two tables of `top`: the open tunnels of all processes, and what has ended or was refused."""
+"""The two tables of `top`: the open tunnels of all processes; ended tunnels and refused requests."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar

@@ -1,4 +1,4 @@
-"""The terminal while `top` has it: the alternate screen, keys without Enter, and signals. It is given back in every case.
+"""The terminal while `top` uses it: the alternate screen, raw key input, and signals. It is restored in every case.
 
 Ctrl-C, SIGTERM and SIGHUP raise Ended at once, even in a write to a terminal that takes nothing. SIGWINCH, SIGTSTP and SIGCONT
 wake the loop. With SIGTSTP (Ctrl-Z) the terminal is given back before the process stops, and taken again when it continues.

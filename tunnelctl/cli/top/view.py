@@ -1,4 +1,4 @@
-"""What the user of `top` has chosen to see, and what each key changes about it."""
+"""The user's choices in `top`: sort order, filter, scroll position; and the keys that change them."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Causes of failures that people meet, and what to do about them, recognised from the proxy's responses.
+"""Diagnosis: recognises common causes of failures from the proxy's responses, and says what to do about them.
 
 Pure functions: `check` itself sends the further probes that some causes require.
 """

@@ -1,4 +1,4 @@
-"""Whether the ends of a tunnel come through: a half-close, and a reset. The target is a port that `check` itself opens.
+"""Tests whether the proxy passes on a half-close and a reset. The target is a port that `check` itself opens.
 
 Most proxies refuse to reach this machine, by a rule on ports or on internal addresses; then nothing is known.
 """

@@ -1,4 +1,4 @@
-"""What `check` reports, in the order in which it finds it out."""
+"""Events of `check`, in the order in which it reports them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the nearest proxy can do over HTTP/2, found out on a connection of its own."""
+"""Measures what the nearest proxy supports over HTTP/2, on a separate connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`check --tls`: whether the certificate that is seen through a proxy is the target's own.
+"""`check --tls`: detects whether a proxy replaces the certificate of the target.
 
 An intercepting proxy presents a certificate that it has made itself, issued by an authority that the company has installed on its
 machines. So the certificate is trusted here and nowhere else, and a client that bypasses the proxy sees another one.

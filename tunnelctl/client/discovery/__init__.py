@@ -10,6 +10,6 @@
     survey         all of that in order, reported as events
 
 Nothing on the machine is changed. A value is kept as it was written, password included, because the trial may have to log in.
-So no record shows it in its repr, and only the masked form of a parsed URL leaves this room. A password goes to the proxy whose
+So no record shows it in its repr, and only the masked form of a parsed URL leaves this package. A password goes to the proxy whose
 URL it was written in, and only after that proxy has asked for it.
 """

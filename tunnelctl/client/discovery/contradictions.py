@@ -1,4 +1,4 @@
-"""What is wrong with the settings of a machine, and with the proxies that they name. Pure functions.
+"""Findings about the settings of a machine, and about the proxies that they name. Pure functions.
 
 Settings for one host, one remote or one command are compared with nothing: they are meant to differ.
 """

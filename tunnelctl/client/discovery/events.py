@@ -1,4 +1,4 @@
-"""What `check` without a target reports, in this order."""
+"""Events of `check` without a target, in the order in which it reports them."""
 
 from __future__ import annotations
 

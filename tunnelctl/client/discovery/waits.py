@@ -1,4 +1,4 @@
-"""What the search waits for: for the rows that count on a terminal, and for the line after Ctrl-C."""
+"""The pending steps of the search: for the live rows on a terminal, and for the line after Ctrl-C."""
 
 from __future__ import annotations
 

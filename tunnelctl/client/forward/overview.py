@@ -1,4 +1,4 @@
-"""What `forward` and `run` say about themselves."""
+"""The status of `forward` and `run`, for their private endpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a `forward` works by: its options, its routes and its logins. SIGHUP replaces all of it at once, or nothing.
+"""The configuration of a running `forward`: options, routes and logins. SIGHUP replaces all of it, or nothing.
 
 It is read as at the start: the command line with the settings file as it is now, the users file, the PAC file, certificates and
 passwords from files. The environment cannot change while a program runs. New connections go by the new setup. Open tunnels go on.

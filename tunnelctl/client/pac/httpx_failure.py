@@ -1,4 +1,4 @@
-"""Failures of httpx in our own words: its messages quote h11's buffers, the system's numbers and OpenSSL's sources."""
+"""Rewrites failures of httpx, whose messages quote h11's buffers, error numbers and OpenSSL source lines."""
 
 import ssl
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The protocols that proxies speak: what is known of each in advance, and what makes a connection of it.
+"""The protocols that proxies speak: the properties of each, and the class of its connections.
 
 An entry in PROTOCOLS registers a protocol under the name that `Hop.protocol` has; no other module compares these names. An entry
 can be read without loading the protocol's own module, which the start of `connect` does not wait for.

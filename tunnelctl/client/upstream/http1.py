@@ -1,4 +1,4 @@
-"""HTTP/1.1, in the clear or over TLS: CONNECT, with as many legs of a login as it takes."""
+"""HTTP/1.1, with or without TLS: CONNECT, with as many authentication steps as the proxy requires."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The version of HTTP that one proxy is spoken to in, and what has been learnt about it; shared by all tunnels through it."""
+"""The HTTP version for one proxy, and what has been learnt about it; shared by all tunnels through that proxy."""
 
 from __future__ import annotations
 

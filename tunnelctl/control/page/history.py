@@ -1,4 +1,4 @@
-"""What was refused, for which reasons and by which rules, and which tunnels have ended."""
+"""The tables of refusals, by reason and by rule, and of ended tunnels."""
 
 from __future__ import annotations
 

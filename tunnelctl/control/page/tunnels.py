@@ -1,4 +1,4 @@
-"""The tunnels that are open, with the form that filters them, and the links to further ones."""
+"""The table of open tunnels, with the filter form and the links to further pages."""
 
 from __future__ import annotations
 

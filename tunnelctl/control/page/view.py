@@ -1,4 +1,4 @@
-"""What a person chose to see: the sort, the filter and the page of the table of tunnels, as the query of the URL has them.
+"""The user's choices: sort order, filter and page of the table of tunnels, as encoded in the query of the URL.
 
     ?sort=KEY&order=asc|desc&filter=WORDS&page=N
 

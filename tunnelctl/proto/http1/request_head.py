@@ -1,4 +1,4 @@
-"""What holds for the head of every request, whatever its method: the request line, the fields that come once, the faults."""
+"""Rules for the head of every request, whatever its method: the request line, fields that occur once, common faults."""
 
 from tunnelctl.proto import refusal
 from tunnelctl.proto.headers import is_token

@@ -1,4 +1,4 @@
-"""Budgets against abuse: what a peer may cost beyond what a tunnel needs. Each row is an attack (tests/security/THREATS.md).
+"""Budgets against abuse: what a peer may cost in addition to its tunnels. Each row is an attack (tests/security/THREATS.md).
 
 A budget is a token bucket: a burst, and a rate. Whoever exceeds one is sent ENHANCE_YOUR_CALM, and loses the connection.
 """

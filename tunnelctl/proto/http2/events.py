@@ -1,4 +1,4 @@
-"""What a machine reports of the octets that it has received."""
+"""Events that a machine reports about the octets received."""
 
 from __future__ import annotations
 

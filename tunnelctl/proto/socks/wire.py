@@ -1,4 +1,4 @@
-"""SOCKS as both ends see it: its numbers, the reading of a dialogue, and the meaning of replies (RFC 1928, RFC 1929)."""
+"""The part of SOCKS that both ends share: numbers, incremental reading, and the meaning of replies (RFC 1928, RFC 1929)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tunnels of one process have come to: the last that ended, the last refusals, and counts.
+"""The recent history of one process: the last tunnels that ended, the last refusals, and counts.
 
 Each decision and each end costs it one append; the words are made when somebody looks.
 """

@@ -1,4 +1,4 @@
-"""What `serve` says about itself. With several workers, the one that is asked collects the answers of all."""
+"""The status of `serve`. With several workers, the one that serves the request collects the responses of all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the rules have decided: how many tunnels each has granted and refused, or would have refused.
+"""Counts per rule: how many tunnels each has granted and refused, or would have refused.
 
 The counts are in memory that all processes share, as those of `metrics` are. But a rule is a text that a reload may change, so it
 has no place known beforehand: a row has a fixed number of slots, and its process gives one to each rule that it meets. Only that

@@ -1,4 +1,4 @@
-"""What waits to be sent on one HTTP/2 connection, and in which order.
+"""The output queue of one HTTP/2 connection: its order, and the windows that limit it.
 
     control frames ─▶ small pieces ─▶ bulk
 

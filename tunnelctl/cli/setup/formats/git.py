@@ -1,4 +1,4 @@
-"""git-config(1): git itself reads it, with its continuation lines, escapes and subsections."""
+"""git-config(1). To read it, git itself is run: the format has continuation lines, escapes and subsections."""
 
 import subprocess
 from dataclasses import dataclass

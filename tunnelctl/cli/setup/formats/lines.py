@@ -1,4 +1,4 @@
-"""Formats with one setting a line, with or without sections."""
+"""Formats with one setting per line, with or without sections."""
 
 import re
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a format is: settings by their path in the file, rendered to lines and read back.
+"""The interface of a format: renders settings, each identified by its path in the file, and reads them back.
 
 `read(render(settings)) == settings` for each format: a test draws such settings at random. So `--check` finds what was printed,
 however the file is laid out, and no value can end its quotes and begin a line of its own.

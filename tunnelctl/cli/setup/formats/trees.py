@@ -1,4 +1,4 @@
-"""Formats in which tables lie inside tables. Lines for them are merged into a file by hand: none may occur in it twice."""
+"""Formats with nested tables: JSON, TOML and the like. A person merges the lines into a file, because no key may occur twice."""
 
 import re
 from collections.abc import Iterator, Mapping

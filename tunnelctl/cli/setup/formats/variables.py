@@ -1,4 +1,4 @@
-"""Environment variables: in a shell's profile, in a unit of systemd, in a crontab."""
+"""Environment variables in a shell profile, a systemd unit or a crontab."""
 
 import shlex
 from collections.abc import Iterable, Iterator

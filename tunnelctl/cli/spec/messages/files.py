@@ -1,4 +1,4 @@
-"""Files that we were told to read, and the command of `run`: exit statuses 78, 126 and 127."""
+"""Messages about files that tunnelctl reads, and about the command of `run`: exit statuses 78, 126 and 127."""
 
 from __future__ import annotations
 

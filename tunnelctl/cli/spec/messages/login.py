@@ -1,4 +1,4 @@
-"""Logins and TLS: exit status 77."""
+"""Messages about logins and TLS: exit status 77."""
 
 from __future__ import annotations
 

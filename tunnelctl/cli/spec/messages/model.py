@@ -1,4 +1,4 @@
-"""What a message is made of: the text of an error, and its hints."""
+"""The record of a message: the text of an error, and its hints."""
 
 from __future__ import annotations
 

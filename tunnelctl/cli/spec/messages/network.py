@@ -1,4 +1,4 @@
-"""Connections, the answers of proxies, and tunnels: exit statuses 68 to 76."""
+"""Messages about connections, responses of proxies, and tunnels: exit statuses 68 to 76."""
 
 from __future__ import annotations
 

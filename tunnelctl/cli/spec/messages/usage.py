@@ -1,4 +1,4 @@
-"""The command line, and addresses in it: exit status 2."""
+"""Messages about the command line, and about addresses in it: exit status 2."""
 
 from __future__ import annotations
 

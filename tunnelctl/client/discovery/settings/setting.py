@@ -1,4 +1,4 @@
-"""What a reader returns, and what is known of its source."""
+"""The records of a setting and of its source."""
 
 from __future__ import annotations
 
