@@ -182,5 +182,5 @@ class CommandNotFound(CannotRun):
 
 
 def reason(error: OSError) -> str:
-    """Why the system refused, in the words and the case of our messages."""
+    """Returns the reason of a system error, in the wording and the case of our messages."""
     return (error.strerror or str(error)).lower()

@@ -8,7 +8,7 @@ AUTO = "auto"  # with --via: any forward that leads where this connect would lea
 
 
 class ReachOptions(NamedTuple):
-    """How the proxies are reached. Times are in seconds; 0 means off."""
+    """The options for reaching the proxies. Times are in seconds; 0 means off."""
 
     proxy: tuple[str, ...] = ()  # URLs as typed, nearest first; "direct" alone: no proxy; (): from the environment
     proxy_origin: str = "-x"  # the source of `proxy`, for people
@@ -47,7 +47,7 @@ class ReachOptions(NamedTuple):
 
 
 class OutputOptions(NamedTuple):
-    """What a command reports, and in which form."""
+    """The options on output: its events, and their form."""
 
     verbose: int = 0
     quiet: bool = False

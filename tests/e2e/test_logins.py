@@ -122,7 +122,7 @@ def test_a_proxy_that_closes_the_connection_during_ntlm(silently: bool) -> None:
     assert (status, out) == (77, b"")
     said, hint = err.splitlines()
     assert said.endswith(": it closed the connection in the middle of the login, which must stay on one connection")
-    assert hint.startswith("hint: NTLM and Negotiate need a connection that stays open: ")
+    assert hint.startswith("hint: NTLM and Negotiate require a connection that stays open: ")
     assert len(heads) == 2, "there must be no second try, which could lock the account"
 
 

@@ -127,7 +127,7 @@ def test_a_password_command_that_fails_is_reported_in_one_line(tmp_path: Path) -
     with ScriptedServer(wants_login) as proxy:
         done = connect(proxy.url, "host 22", "--proxy-user", "alice", "--password-command", command)
     assert (done.returncode, done.stdout) == (ExitStatus.SETTINGS, b"")
-    assert done.stderr == b"tunnelctl: password command: it ended with status 3\n"
+    assert done.stderr == b"tunnelctl: password command: exited with status 3\n"
 
 
 def test_the_settings_are_reported_as_a_json_object(tmp_path: Path) -> None:

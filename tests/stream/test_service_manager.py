@@ -52,7 +52,7 @@ def test_no_inherited_socket(passed: socket.socket, environ: dict[str, str]) -> 
 
 
 def test_no_inherited_socket_of_that_name(passed: socket.socket) -> None:
-    with pytest.raises(ListenError, match=f"there is no such one, but {passed.fileno()}, db"):
+    with pytest.raises(ListenError, match=f"no such socket; the sockets passed are {passed.fileno()}, db"):
         inherited_socket("web", settings())
 
 

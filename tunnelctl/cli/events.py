@@ -8,7 +8,7 @@ from tunnelctl.events import Event
 
 
 class Start(Event):
-    """What is tested.
+    """The program, the system and the proxy under test.
 
     tunnelctl: its version
     python: the version of the interpreter

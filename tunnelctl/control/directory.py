@@ -44,7 +44,7 @@ def _is_own(path: str) -> bool:
 
 
 class Fault(NamedTuple):
-    """Why the directory cannot be trusted."""
+    """The reason why the directory cannot be trusted."""
 
     cause: str
     of_mode: bool = False  # its mode alone is wrong, which we can change
@@ -82,7 +82,7 @@ def is_same_user(connected: socket.SocketType) -> bool:
 
 
 class Published(NamedTuple):
-    """What a forward tells other programs."""
+    """The facts that a forward publishes for other programs."""
 
     fingerprint: str = ""
     ports: tuple[str, ...] = ()  # the addresses of those of its -D ports that require no login

@@ -16,7 +16,7 @@ ANNOUNCED = ("/", METRICS, "/status", "/healthz", "/readyz")  # at the start, th
 
 
 class Overview(Protocol):
-    """What a program knows about itself."""
+    """The status of a program, as its pages need it."""
 
     async def status(self) -> Status:
         """Describes the program and its listeners."""

@@ -163,7 +163,7 @@ class RefusedFacts(NamedTuple):
 
 
 class RefusalCount(NamedTuple):
-    """How many requests were refused for one reason, and when last. rule: the rule that decided; "" if none did"""
+    """The number of requests refused for one reason, and the time of the last one. rule: the rule that decided; "" if none did"""
 
     status: int
     error: str
@@ -173,7 +173,7 @@ class RefusalCount(NamedTuple):
 
 
 class RuleCount(NamedTuple):
-    """How many tunnels a rule has granted, and refused."""
+    """The numbers of tunnels that a rule has granted and refused."""
 
     rule: str
     granted: int
@@ -181,7 +181,7 @@ class RuleCount(NamedTuple):
 
 
 class Recent(NamedTuple):
-    """What has ended or was refused: the last of them, the newest last, and counts since the start."""
+    """Ended tunnels and refused requests: the most recent ones, newest last, and counts since the start."""
 
     ended: list[EndedFacts]
     refused: list[RefusedFacts]

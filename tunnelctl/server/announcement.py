@@ -1,4 +1,4 @@
-"""What `serve` announces once it accepts connections: the targets and clients it allows, the next proxies, and the admin pages."""
+"""Announces `serve` once it accepts connections: the targets and clients that it allows, the next proxies, the admin pages."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _targets(rules: tuple[Rule, ...]) -> list[str]:
 
 
 def reach(bound: Sequence[ListenAddress]) -> str:
-    """Where clients can connect from: a unix socket, this machine, or the network."""
+    """Returns where clients can connect from: a unix socket, this machine, or the network."""
     if all(address.path for address in bound):
         return "socket"
     return "machine" if all(address.private for address in bound) else "network"

@@ -24,7 +24,7 @@ Helper = Callable[[], Coroutine[None, None, None]]
 
 
 class ServerSettings(NamedTuple):
-    """How a server runs, beside what it serves.
+    """Settings of a server that do not concern its tunnels.
 
     drain, debounce: see Acceptor
     reload_signals: those on which files are read again or reopened; files: those to read, None without such signals

@@ -55,7 +55,7 @@ class TimeLimits(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a tunnel ended."""
+    """The end of a tunnel."""
 
     forward: int  # bytes delivered from left to right
     backward: int  # bytes delivered from right to left

@@ -283,7 +283,7 @@ MISTAKES = [
     ("[defaults]\nproxy = ['a', 1]", 2, "`proxy` takes a string or a list of strings", ""),
     ("[defaults]\nproxy-user = ['a']", 2, "`proxy-user` takes a string", ""),
     ("[defaults]\nproxy-user = ''", 2, "`proxy-user`: the value is empty", ""),
-    ("[defaults]\nauth = 'nltm'", 2, "`auth`: `nltm` is none of any, basic, digest, bearer, ntlm, negotiate", ""),
+    ("[defaults]\nauth = 'nltm'", 2, "`auth`: `nltm` is not one of any, basic, digest, bearer, ntlm, negotiate", ""),
     ("[defaults]\nquiet = true\nverbose = 1", 3, "`verbose`", ""),
     ("[defaults]\nproxy = 'http://a:x'", 2, "`proxy`: proxy URL 'http://a:x': port 'x' is", ""),
     ("[defaults]\nheader = ['A: b', 'none']", 2, "`header`: ", ""),

@@ -158,7 +158,7 @@ def test_credentials_that_were_sent_are_reported_as_wrong(status: str) -> None:
             NoLogin(NO_SCHEME),
             "the proxy names no authentication scheme; --auth basic sends the password anyway, unencrypted unless the proxy URL is https://",
         ),
-        (NoLogin(NO_CHALLENGE, "", "digest"), "it names no scheme to log in with, and digest answers a challenge"),
+        (NoLogin(NO_CHALLENGE, "", "digest"), "the proxy names no authentication scheme, and digest requires a challenge"),
         (NoLogin(OTHER_SCHEME, "ntlm", "basic"), "it requires ntlm authentication, not basic: leave --auth out"),
         (NoLogin(UNKNOWN, "foo or bar"), "it requires foo or bar authentication, which tunnelctl does not have"),
         (NoLogin(TOKEN_WANTED), "it requires a token: give --auth bearer and --proxy-password-file FILE, without a user"),

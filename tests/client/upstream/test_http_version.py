@@ -317,7 +317,7 @@ def test_where_2_is_required_a_forbidden_suite_is_an_error(files: Certificates) 
         assert (server.accepted, server.requests) == (1, [])
     assert (type(error), error.code, error.exit_status) == (MalformedAnswer, "http2-suite", ExitStatus.MALFORMED)
     assert error.cause == f"it chose HTTP/2 with {CBC}, which HTTP/2 forbids"
-    assert hint_of(error).startswith("--http auto speaks HTTP/1.1 with it")
+    assert hint_of(error).startswith("try --http auto, which falls back to HTTP/1.1; ")
     assert budget == WINDOWS.left
 
 

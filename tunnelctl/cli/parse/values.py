@@ -57,7 +57,7 @@ def read_value(flag: Flag, text: str) -> object:
     if not text:
         raise UsageProblem(name, "the value is empty", "value-empty")
     if flag.kind == CHOICE and text not in flag.choices:
-        raise UsageProblem(name, f"`{text}` is none of {', '.join(flag.choices)}", "value-not-listed")
+        raise UsageProblem(name, f"`{text}` is not one of {', '.join(flag.choices)}", "value-not-listed")
     reader = READERS.get(flag.kind)
     if reader is None:
         return text

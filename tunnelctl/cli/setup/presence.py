@@ -16,7 +16,7 @@ SECONDS = 10.0  # for a program to print its settings; kubectl and snap answer f
 
 
 class Presence(NamedTuple):
-    """What of the settings is there. Each is the name of a setting, as in ("proxies", "default", "httpProxy") joined by dots."""
+    """The settings that are missing or different. Each is the name of a setting, such as proxies.default.httpProxy."""
 
     missing: tuple[str, ...] = ()
     different: tuple[str, ...] = ()
@@ -83,7 +83,7 @@ def _read(form: Format, text: str, file: str) -> Settings:
 
 
 def _printed(words: list[str]) -> str:
-    """What a program prints; "" if it fails, as crontab(1) does without a crontab. Raises SettingsError if it may not say."""
+    """Returns the output of a program; "" if it fails, as crontab(1) does without a crontab. Raises SettingsError if it may not say."""
     try:
         done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS)
     except OSError as error:

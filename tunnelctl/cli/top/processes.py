@@ -10,7 +10,7 @@ NOT_RUNNING = "not running"
 
 
 class Answer(NamedTuple):
-    """What a process said at one look.
+    """The responses of a process to one poll.
 
     when: seconds on the monotonic clock
     trouble: why it said nothing; "" if it answered

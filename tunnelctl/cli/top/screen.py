@@ -165,7 +165,7 @@ def _style_of(row: Open | Past) -> str:
 
 
 def _nothing(scene: Scene, size: Size) -> Line:
-    """Says why the table is empty."""
+    """Returns the reason why the table is empty."""
     if not scene.processes:
         text = "nothing runs: `tunnelctl forward`, `run` and `serve` appear here"
     elif scene.view.filter:

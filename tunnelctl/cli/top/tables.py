@@ -70,7 +70,7 @@ PAST: tuple[Column[Past], ...] = (
 
 
 class Sort(NamedTuple):
-    """What a table is sorted by, and whether in the order opposite to the usual one of that column."""
+    """The sort column of a table, and whether its usual order is reversed."""
 
     title: str
     reverse: bool = False

@@ -42,7 +42,7 @@ class View(NamedTuple):
 
 
 class Extent(NamedTuple):
-    """How many rows there are, and how many of them the screen has room for."""
+    """The number of rows, and the number that fit on the screen."""
 
     rows: int
     room: int

@@ -163,7 +163,7 @@ class ProxyAuth:
         self._known = None
 
     def failure_of(self, challenges: tuple[Challenge, ...], without: set[str]) -> NoLogin:
-        """Why none of the challenges can be met. without: as in `choose`"""
+        """Returns the reason why no challenge can be answered. without: as in `choose`"""
         schemes = tuple(dict.fromkeys(challenge.scheme for challenge in challenges))
         known = [scheme for scheme in schemes if scheme in SCHEMES]
         offered = one_of(schemes)

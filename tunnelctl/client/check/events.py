@@ -46,7 +46,7 @@ class Phase(Event):
 
 
 class HTTP2(Event):
-    """What the nearest proxy can do over HTTP/2, asked on a connection of its own.
+    """The capabilities of the nearest proxy over HTTP/2, measured on a separate connection.
 
     offered: whether it speaks HTTP/2
     connects: whether it opened the tunnel there too; null if it was not asked

@@ -44,7 +44,7 @@ async def inspect(route: Route) -> HTTP2 | None:
 
 
 def _why_not(version: HTTPVersion | None) -> str:
-    """Why the nearest proxy is not spoken to in HTTP/2 over TLS."""
+    """Returns the reason why HTTP/2 over TLS is not used with the nearest proxy."""
     if version is not None and version.forbidden_suite:
         return f"the proxy chose it with {version.forbidden_suite}, which HTTP/2 forbids"
     return "the proxy does not choose it (ALPN)"

@@ -36,7 +36,7 @@ _AWAITED = {
 
 
 class Awaited(NamedTuple):
-    """What `check` waits for.
+    """The pending step of `check`.
 
     word: the phase, or the name of a further check; text: the same in more words; begin: seconds since the attempt began, or None
     for what is no part of it; seconds: how long it has been waited for; statistics: with --watch, of the attempts so far

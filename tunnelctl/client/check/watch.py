@@ -59,7 +59,7 @@ class Watch:
 
     @property
     def attempts(self) -> int:
-        """How many have ended."""
+        """The number of attempts that have ended."""
         return self._whole.count
 
     async def run(self) -> None:
@@ -102,7 +102,7 @@ class Watch:
         self._whole.add(self.seconds, ok)
 
     def awaited(self) -> Awaited:
-        """What is waited for now, with the statistics so far."""
+        """The pending step, with the statistics so far."""
         statistics = self._statistics()
         if self._watch is None:
             return Awaited("waiting", "the next attempt; q or Ctrl-C ends", None, monotonic() - self._since, statistics)

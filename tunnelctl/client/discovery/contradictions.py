@@ -108,7 +108,7 @@ def _chains(found: Found) -> list[Chain]:
 
 
 class Unasked(NamedTuple):
-    """What the user has not given, and hints may propose. wpad: only if there are names that could be looked up"""
+    """Sources that the user has not given, so hints may propose them. wpad: only if there are names that could be looked up"""
 
     targets: bool = True
     wpad: bool = False

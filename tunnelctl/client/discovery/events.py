@@ -87,7 +87,7 @@ class Trial(Event):
 
 
 class Proxy(Event):
-    """What came of a proxy. Its trials precede it.
+    """The result for a proxy. Its trials precede it.
 
     number: of the proxy, from 1; 0 for the path without a proxy
     proxy: its URL, or the URLs of the chain, nearest first; empty without a proxy

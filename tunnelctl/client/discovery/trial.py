@@ -53,21 +53,21 @@ class Attempt(NamedTuple):
 
     @property
     def cause(self) -> str:
-        """Why there was none; or ""."""
+        """The reason why there was none; or ""."""
         if self.error is None:
             return self.ended
         return ": ".join(filter(None, (self.error.what, self.error.cause)))
 
 
 class TLSInside(NamedTuple):
-    """What became of TLS through a proxy. verdict: one of the words above; issuer: of the certificate, or "" """
+    """The state of TLS through a proxy. verdict: one of the words above; issuer: of the certificate, or "" """
 
     verdict: str = UNKNOWN
     issuer: str = ""
 
 
 class Result(NamedTuple):
-    """What came of a candidate. login, schemes: as in events.Proxy"""
+    """The result for a candidate. login, schemes: as in events.Proxy"""
 
     candidate: Candidate
     attempts: tuple[Attempt, ...]

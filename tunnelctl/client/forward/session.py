@@ -71,7 +71,7 @@ class Sessions(ConnectionCount):
 
     @property
     def setup(self) -> Setup:
-        """The one in force."""
+        """The one currently in force."""
         return self._setup.current
 
     @property
@@ -126,7 +126,7 @@ class LocalSession:
 
     @property
     def target(self) -> str:
-        """Where its tunnel leads; "" if that is not known yet."""
+        """The target of its tunnel; "" if that is not known yet."""
         return str(self._target or "")
 
     @property
@@ -208,14 +208,14 @@ class LocalSession:
                 if not data:  # the client left without a request
                     self.clean = True
                     return None
-        raise TimedOut("request to the local port", f"none within {REQUEST_SECONDS:g} s", "local-request-late")
+        raise TimedOut("request to the local port", f"no complete request within {REQUEST_SECONDS:g} s", "local-request-late")
 
     async def _say(self, server: LocalServer) -> None:
         if output := server.take_output():
             await self.stream.send_all(output)
 
     async def judge(self, login: LocalLogin) -> Refusal | None:
-        """Why a login is refused; None if it is right. Raises OSError if the client has left meanwhile."""
+        """Returns the refusal of a login; None if it is right. Raises OSError if the client has left meanwhile."""
         assert self._check is not None
         verdict = await self._attended(self._check(login.user, login.password, self._host))
         if verdict is None:

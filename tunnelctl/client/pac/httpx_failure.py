@@ -12,7 +12,7 @@ from tunnelctl.stream.tls.failure import cause_of as cause_of_tls
 
 
 def cause_of(error: Exception) -> str:
-    """Why a request got no response. The text quotes nothing of the URL, which may have a password."""
+    """Returns the reason why a request got no response. The text quotes nothing of the URL, which may have a password."""
     if isinstance(error, httpx.TimeoutException):
         return "no answer in time"
     if isinstance(error, httpx.TooManyRedirects):

@@ -53,7 +53,7 @@ _NO_CONNECT_CODES = (ErrorCode.PROTOCOL_ERROR, ErrorCode.HTTP_1_1_REQUIRED, Erro
 
 
 class _Answer:
-    """What a request waits for."""
+    """The result that a request waits for."""
 
     __slots__ = ("arrived", "reset", "response")
 
@@ -336,7 +336,7 @@ class HTTP2Connection(ProxyConnection):
 
 
 def decline(stream: Stream, version: HTTPVersion, what: str) -> Exception:
-    """Tells a proxy that its cipher suite is forbidden. Returns what to raise, about `what`; the caller closes the stream.
+    """Sends a proxy the error for a forbidden cipher suite. Returns the error to raise about `what`; the caller closes the stream.
 
     The suites of HTTP/1.1 stay on offer, and so it may be used in its place: a company's gateway may be old.
     """

@@ -15,7 +15,7 @@ class State(IntEnum):
 
 
 class Step(IntEnum):
-    """What changes the state."""
+    """The events that change the state."""
 
     SEND_END = auto()
     RECEIVE_END = auto()

@@ -64,7 +64,7 @@ class Speaker:
 
     @property
     def wanted(self) -> int:
-        """How many octets may be read next without reading past the dialogue."""
+        """The number of octets that may be read next without reading past the dialogue."""
         return self._wanted - len(self._buffer)
 
     def take_output(self) -> bytes:

@@ -17,7 +17,7 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
 class Program(NamedTuple):
-    """What is not counted: when the program was started, and until when its certificate is valid, in seconds since 1970.
+    """Facts that are not counts: the start of the program, and the expiry of its certificate, in seconds since 1970.
 
     certificate: None without TLS, or if the file could not be decoded
     """

@@ -11,7 +11,7 @@ from tunnelctl.stream.relay import Outcome
 
 
 class Moving(Protocol):
-    """What moves the bytes of a tunnel."""
+    """The source of the byte counts of a tunnel."""
 
     @property
     def idle(self) -> float | None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Recorder:
-    """The one place where each decision and each end is recorded."""
+    """Records each decision and each end, once and only here."""
 
     def __init__(
         self,

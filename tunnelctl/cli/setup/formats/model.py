@@ -21,7 +21,7 @@ class Format(Protocol):
 
     @property
     def comment(self) -> str:
-        """What begins a comment; "" if the format has none."""
+        """The start of a comment; "" if the format has none."""
 
     @property
     def appendable(self) -> bool:

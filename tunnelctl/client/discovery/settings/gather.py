@@ -20,7 +20,7 @@ _EXPANDS = ("npm",)  # programs that replace ${NAME} in their values
 
 
 class Gathered(NamedTuple):
-    """What was found, in order, and what could not be read."""
+    """The settings found, in order, and the sources that could not be read."""
 
     found: tuple[Found, ...]
     unread: tuple[Unread, ...]

@@ -31,7 +31,7 @@ class UnreadableError(Exception):
 
 
 class Machine(NamedTuple):
-    """Where to search. home: as the programs see it; root: the directory that takes the place of /"""
+    """The place to search. home: as the programs see it; root: the directory that replaces /"""
 
     environ: Mapping[str, str]
     home: str
