@@ -71,7 +71,7 @@ complete -c tunnelctl -n '__fish_seen_subcommand_from connect' -a '(__fish_print
 complete -c tunnelctl -n '__fish_seen_subcommand_from forward' -s L -l local -x -d 'local port that leads to one target: [BIND:]PORT:HOST:HOSTPORT'
 complete -c tunnelctl -n '__fish_seen_subcommand_from forward' -s D -l dynamic -x -d 'local port that leads anywhere: a SOCKS and HTTP proxy'
 complete -c tunnelctl -n '__fish_seen_subcommand_from forward' -l name -x -d 'name for connect --via NAME, status and stop; needs no -L or -D'
-complete -c tunnelctl -n '__fish_seen_subcommand_from forward' -l background -d 'return once the ports are open, and go on in the background'
+complete -c tunnelctl -n '__fish_seen_subcommand_from forward' -l background -d 'return once the ports are open, and continue in the background'
 complete -c tunnelctl -n '__fish_seen_subcommand_from forward' -l users -r -F -d 'users who may use -D; lines from hash-password'
 complete -c tunnelctl -n '__fish_seen_subcommand_from forward' -l open-proxy -d 'let other machines use a port without a login'
 complete -c tunnelctl -n '__fish_seen_subcommand_from forward' -s x -l proxy -x -a 'direct http:// https:// socks5://' -d 'proxy to use; repeat it for a chain, nearest first; direct: none'

@@ -806,7 +806,7 @@ def test_header_fields_for_a_socks_proxy_give_a_warning_and_reach_no_hop() -> No
     assert b"mine" not in proxy.heads[0]
     assert b"X-Team" not in proxy.heads[0]
     (warning,) = ended.trace.named("warning")
-    assert warning == {"text": f"proxy {proxy.authority} gets no header fields: SOCKS has none"}
+    assert warning == {"text": f"proxy {proxy.authority} is sent no header fields: SOCKS has none"}
 
 
 HOST = "Host is 'edge.example' for the nearest proxy, and not the target, which RFC 9112 requires"

@@ -87,7 +87,7 @@ def test_a_mistake_in_the_settings_file_is_one_line_and_status_78(
 def test_an_unknown_profile_is_an_error_with_a_hint(tmp_path: Path) -> None:
     done = run("connect", "--profile", "wrok", "host", "22", env=settings(tmp_path, "[profiles.work]\n[profiles.home]\n"))
     assert (done.returncode, done.stdout) == (ExitStatus.SETTINGS, b"")
-    assert done.stderr.decode().splitlines()[1] == "hint: it has work and home"
+    assert done.stderr.decode().splitlines()[1] == "hint: its profiles are work and home"
 
 
 def test_a_login_from_the_settings_file_shows_no_secret(tmp_path: Path) -> None:

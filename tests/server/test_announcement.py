@@ -76,7 +76,7 @@ def test_start_lines_with_every_setting(tmp_path: Path, monkeypatch: pytest.Monk
         "tunnelctl: clients: this machine, login required (2 users), certificate of authority.pem required",
         "tunnelctl: use it: export https_proxy=https://USER:PASSWORD@127.0.0.1:3128",
         "tunnelctl: next proxy: http://al:***@one:3128 or http://two:80, then socks5://three:1080",
-        "tunnelctl: TLS: certificate good until 3000-01-01 00:00 UTC",
+        "tunnelctl: TLS: certificate valid until 3000-01-01 00:00 UTC",
         "tunnelctl: workers: 2",
         "tunnelctl: access log: log",
     ]
@@ -155,7 +155,7 @@ def curl(url: str) -> bytes:
 def facts(*bound: ListenAddress, policy: Policy | None = None, users: int | None = None, **options: object) -> dict[str, object]:
     told: list[Event] = []
     given = serve_options(**options)
-    announcement = Announcement(given, bound, policy or Policy(), users, "good until then" if given.tls_cert else "", None)
+    announcement = Announcement(given, bound, policy or Policy(), users, "valid until then" if given.tls_cert else "", None)
     announcement.tell(told.append)
     (serving,) = told
     return serving.facts()

@@ -242,7 +242,7 @@ def test_new_connections_get_the_new_certificate(tmp_path: Path) -> None:
             read_again(proxy)
             assert serial(proxy.port, files.authority) != before
             assert client.echoes(), "an open tunnel stays open"
-        assert proxy.events("reloaded")[0]["now"] == "good until 3000-01-01 00:00 UTC"
+        assert proxy.events("reloaded")[0]["now"] == "valid until 3000-01-01 00:00 UTC"
 
 
 def test_a_certificate_without_its_key_changes_nothing_on_reload(tmp_path: Path) -> None:
@@ -356,5 +356,5 @@ def test_sighup_puts_a_new_certificate_in_force_in_every_process(count: str, tmp
         before = shown()
         own(certificates.issue(tmp_path, "renewed", *certificates.NAMES), tmp_path)
         serve.process.send_signal(signal.SIGHUP)
-        assert serve.line() == "tunnelctl: the certificate was read again: good until 3000-01-01 00:00 UTC\n"
+        assert serve.line() == "tunnelctl: the certificate was read again: valid until 3000-01-01 00:00 UTC\n"
         wait_until(lambda: not before & shown(), SECONDS, "the new certificate in every process")

@@ -329,7 +329,7 @@ def test_an_expired_certificate_is_warned_of_at_start_and_reload(tmp_path: Path,
     """Every client refuses it, and the client's message may not say whose certificate it is, or why."""
     ends = now - timedelta(days=1)
     files = issued(tmp_path, None, ends)
-    expected = f"certificate file {files['tls_cert']}: the certificate of {SUBJECT} has expired: it was good until {shown(ends)}"
+    expected = f"certificate file {files['tls_cert']}: the certificate of {SUBJECT} has expired: it was valid until {shown(ends)}"
     with Proxy(**files) as proxy:  # type: ignore[arg-type]
         assert proxy.warnings == [expected]
         proxy.hang_up()
@@ -343,7 +343,7 @@ def test_a_certificate_not_yet_valid_is_warned_of(tmp_path: Path, now: datetime)
     files = issued(tmp_path, begins, now + timedelta(days=90))
     with Proxy(**files) as proxy:  # type: ignore[arg-type]
         pass
-    expected = f"certificate file {files['tls_cert']}: the certificate of {SUBJECT} is not valid yet, but from {shown(begins)} on"
+    expected = f"certificate file {files['tls_cert']}: the certificate of {SUBJECT} is not valid before {shown(begins)}"
     assert proxy.warnings == [expected]
 
 
@@ -363,7 +363,7 @@ def test_a_certificate_that_expires_soon_is_reported_without_a_warning(
     with Proxy(**files) as proxy:  # type: ignore[arg-type]
         pass
     assert proxy.warnings == []
-    assert describe_certificate(files["tls_cert"]) == f"good until {shown(now + left)}{text}"
+    assert describe_certificate(files["tls_cert"]) == f"valid until {shown(now + left)}{text}"
 
 
 def test_an_expired_authority_in_the_chain_is_warned_of(tmp_path: Path, now: datetime) -> None:
@@ -384,7 +384,7 @@ def test_an_expired_authority_of_clients_is_warned_of(tmp_path: Path, now: datet
     files = issued(tmp_path, None, now + timedelta(days=90))
     with Proxy(**files, client_ca=str(authority)) as proxy:  # type: ignore[arg-type]
         pass
-    expected = f"file of client authorities {authority}: the certificate of {SUBJECT} has expired: it was good until {shown(ends)}"
+    expected = f"file of client authorities {authority}: the certificate of {SUBJECT} has expired: it was valid until {shown(ends)}"
     assert proxy.warnings == [expected]
 
 

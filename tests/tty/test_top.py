@@ -199,7 +199,7 @@ def test_named_processes_alone_are_followed_even_before_they_start(directory):
 
 def test_nothing_runs_yet(directory):
     with on_terminal(directory) as seen:
-        seen.until_shown("0 processes", "nothing runs")
+        seen.until_shown("0 processes", "nothing is running")
         with published(directory, "db", Facts()):
             seen.until_shown("1 process", "no open tunnels")
 

@@ -15,14 +15,14 @@ _STATUSES = {
     431: "the request head is too large",
     499: "the client left before it had an answer",
     501: "the method is unknown",
-    505: "the HTTP version is not served",
+    505: "the HTTP version is not supported",
 }
 
 # By the types of RFC 9209 section 2.3, without those on the content of a response, which a tunnel has not.
 ERRORS = {
     "dns_timeout": "the name lookup took too long",
     "dns_error": "the name lookup failed",
-    "destination_not_found": "the proxy found no way to choose a server for the target",
+    "destination_not_found": "the proxy could not choose a server for the target",
     "destination_unavailable": "the target cannot be reached",
     "destination_ip_prohibited": "the rules do not allow the address of the target",
     "destination_ip_unroutable": "there is no route to the target",
@@ -41,7 +41,7 @@ ERRORS = {
     "http_response_timeout": "the next proxy did not answer in time",
     "http_upgrade_failed": "the other end did not switch protocols",
     "http_protocol_error": "the answer of the next proxy was malformed",
-    "proxy_internal_response": "the proxy answered by itself",
+    "proxy_internal_response": "the proxy generated the response itself",
     "proxy_internal_error": "a fault in the proxy",
     "proxy_configuration_error": "a fault in the settings of the proxy",
     "proxy_loop_detected": "the request leads back to the proxy",

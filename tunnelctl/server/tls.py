@@ -54,7 +54,7 @@ def describe_certificate(file: str | None) -> str:
     left = ends - datetime.now(UTC)
     if left < timedelta():
         return f"expired at {at(ends)}"
-    return f"good until {at(ends)}" + (f", {counted(left.days, 'day')} left" if left < SOON else "")
+    return f"valid until {at(ends)}" + (f", {counted(left.days, 'day')} left" if left < SOON else "")
 
 
 def warn_of_dates(options: ServeOptions, trace: Trace) -> None:
@@ -64,9 +64,9 @@ def warn_of_dates(options: ServeOptions, trace: Trace) -> None:
         for certificate in read_certificates(file):
             which = f"the certificate of {certificate.subject}" if certificate.subject else "a certificate"
             if certificate.ends < now:
-                trace(events.Warning(f"{kind} {file}: {which} has expired: it was good until {at(certificate.ends)}"))
+                trace(events.Warning(f"{kind} {file}: {which} has expired: it was valid until {at(certificate.ends)}"))
             elif certificate.begins > now:
-                trace(events.Warning(f"{kind} {file}: {which} is not valid yet, but from {at(certificate.begins)} on"))
+                trace(events.Warning(f"{kind} {file}: {which} is not valid before {at(certificate.begins)}"))
 
 
 def read_certificates(file: str | None) -> list[Certificate]:

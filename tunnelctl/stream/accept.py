@@ -182,7 +182,7 @@ class Acceptor:
             return
         if current_time() - self._said_exhausted > WARN_INTERVAL:
             self._said_exhausted = current_time()
-            self._trace(events.Warning(f"no new connections: {error.strerror}; {self._count.connections} are open, and go on"))
+            self._trace(events.Warning(f"no new connections: {error.strerror}; {self._count.connections} remain open"))
         await sleep(EXHAUSTED_PAUSE)
 
     def _accepting(self, listener: socket.socket, serve: Serve) -> Callable[[], None]:

@@ -79,7 +79,7 @@ class FileReload:
     def begin(self) -> bool:
         """Must be called before the thread starts, which then calls `run`. False, with a warning, if another still reads."""
         if self.busy:
-            text = "the files are still being read because of an earlier SIGHUP, and not once more: send another one later"
+            text = "the files are still being read after an earlier SIGHUP: send another one later"
             self._trace(events.Warning(text))
             return False
         self.busy = True

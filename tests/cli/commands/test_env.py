@@ -67,7 +67,8 @@ def test_each_shell_takes_the_lines(shell: str) -> None:
 
 @pytest.mark.parametrize("name", ["no_proxy", "NO_PROXY"])
 def test_a_list_of_the_user_stays_as_it_is(name: str) -> None:
-    assert b"no_proxy" not in env("-x", "a.test", **{name: "b.test"}).stdout.lower()
+    given: dict[str, Any] = {name: "b.test"}
+    assert b"no_proxy" not in env("-x", "a.test", **given).stdout.lower()
 
 
 FROM_CURL = 'eval "$({env})"; exec curl -sS {url}'

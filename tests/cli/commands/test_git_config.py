@@ -11,7 +11,7 @@ import pytest
 from tests.peers.gitserver import git, make_repository
 from tests.peers.openssh import HOST, Sshd, sshd
 from tests.peers.process import path_of
-from tests.peers.program import RUN_SECONDS, SCRIPT, Serve, environment
+from tests.peers.program import RUN_SECONDS, SCRIPT, Serve, environment, without_start_lines
 from tests.peers.scripted import Conversation, ScriptedServer
 from tunnelctl.cli.commands.git_config import git_quote, present_command
 from tunnelctl.cli.commands.ssh_config import ssh_config
@@ -119,7 +119,7 @@ def test_a_user_before_the_host_does_not_change_the_host(server: Sshd, base: Pat
         user = next(line.split()[1] for line in server.settings.read_text().splitlines() if line.startswith("    User "))
         assert ls_remote(settings, server, base, f"{user}@{HOST}").endswith("\trefs/heads/main\n")
         assert OTHER not in proxy.log()
-        assert HOST + ":" not in proxy.log().replace(f"127.0.0.1:{proxy.port}", "")
+        assert HOST + ":" not in without_start_lines(proxy.log()).replace(f"127.0.0.1:{proxy.port}", "")
 
 
 @needs_ssh
@@ -206,7 +206,7 @@ def test_a_warning_names_the_flags_that_git_proxy_drops(started_as_a_script: Non
     )
     assert precision == (
         "git:// URLs with a port stay direct, and those of hosts below a.example, b.example are rerouted too: "
-        "core.gitProxy is no more precise"
+        "core.gitProxy cannot be more specific"
     )
     assert said("*") == []
 
@@ -222,7 +222,7 @@ def test_a_warning_names_the_flags_that_git_proxy_drops(started_as_a_script: Non
     ],
 )
 def test_a_warning_names_further_hosts_that_are_rerouted(started_as_a_script: None, hosts: tuple[str, ...], others: str) -> None:
-    assert said(*hosts) == [f"git:// URLs with a port stay direct{others}: core.gitProxy is no more precise"]
+    assert said(*hosts) == [f"git:// URLs with a port stay direct{others}: core.gitProxy cannot be more specific"]
     assert said("*", *hosts) == []
 
 
@@ -257,9 +257,9 @@ def test_a_warning_if_git_already_has_an_ssh_command(settings: Path) -> None:
     """The last core.sshCommand applies to every host, also if each call adds lines for another host."""
     assert "core.sshCommand" not in append(settings, "-x", "http://proxy", "a.example")
     assert "core.sshCommand" not in printed(settings, "-x", "http://proxy", "a.example")[1], "the same lines change nothing"
-    assert "core.sshCommand, and obeys only the last" in printed(settings, "-x", "http://proxy", "b.example")[1]
+    assert "core.sshCommand, and uses only the last" in printed(settings, "-x", "http://proxy", "b.example")[1]
     settings.write_text("[core]\n\tsshCommand = ssh -i ~/.ssh/work\n")
-    assert "core.sshCommand, and obeys only the last" in printed(settings, "*")[1]
+    assert "core.sshCommand, and uses only the last" in printed(settings, "*")[1]
 
 
 def test_without_git_there_is_no_present_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -193,7 +193,7 @@ def test_a_second_run_says_that_the_file_has_the_lines(tmp_path: Path) -> None:
     ("tool", "note"),
     [
         ("git", "names more than one level below a NO_PROXY domain still use the proxy"),
-        ("apt", "apt has no form for domains: only the hosts that NO_PROXY names are exempt"),
+        ("apt", "apt cannot exempt domains: only the hosts that NO_PROXY names are exempt"),
     ],
 )
 def test_a_note_on_domains_appears_only_with_one(tmp_path: Path, tool: str, note: str) -> None:

@@ -34,7 +34,7 @@ def test_the_start_line_on_plain_http() -> None:
 def test_the_text_of_the_start_lines():
     screen = Screen()
     screen(with_facts(deny=["*:25", "a.example:443"], report=["*:22"], policy="policy.toml"))
-    screen(with_facts(allow=["127.0.0.0/8:*"], access_log="-", certificate="good until \x1b[0m"))
+    screen(with_facts(allow=["127.0.0.0/8:*"], access_log="-", certificate="valid until \x1b[0m"))
     screen(Admin("127.0.0.1:9", ["/", "/a", "/b", "/c"]))
     screen(Admin("127.0.0.1:9", ["/", "/a", "/b"]))
     screen(Admin("unix:/a b", ["/", "/metrics"]))
@@ -46,7 +46,7 @@ def test_the_text_of_the_start_lines():
         "tunnelctl: clients: this machine",
         "tunnelctl: targets: 127.0.0.0/8:*",
         "tunnelctl: clients: this machine",
-        r"tunnelctl: TLS: certificate good until \x1b[0m",
+        r"tunnelctl: TLS: certificate valid until \x1b[0m",
         "tunnelctl: access log: stdout",
         "tunnelctl: status page: http://127.0.0.1:9/ (also /a, /b …)",
         "tunnelctl: status page: http://127.0.0.1:9/ (also /a, /b)",

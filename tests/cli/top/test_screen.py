@@ -123,7 +123,7 @@ def test_scrolling_cannot_leave_the_rows():
 @pytest.mark.parametrize(
     ("processes", "view", "said"),
     [
-        ({}, View(), "nothing runs"),
+        ({}, View(), "nothing is running"),
         (known(), View(), "no open tunnels"),
         (known(TUNNEL), View(filter="zzz"), "nothing matches the filter"),
         ({"db": Process("db", Answer("db", 0.0))}, View(past=True), "nothing has ended or was refused yet"),

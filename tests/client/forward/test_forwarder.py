@@ -616,7 +616,7 @@ def test_accepting_resumes_after_descriptors_run_out(monkeypatch: pytest.MonkeyP
             patch.setattr(socket.socket, "_accept", limited)
             with forwarding.open() as client:
                 assert client.echoes()
-        assert forwarding.warnings == ["no new connections: Too many open files; 0 are open, and go on"]
+        assert forwarding.warnings == ["no new connections: Too many open files; 0 remain open"]
 
 
 # --- shutdown

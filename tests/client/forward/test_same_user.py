@@ -156,7 +156,7 @@ def test_v56_a_client_that_has_closed_its_socket_gets_nothing(tmp_path: Path) ->
         assert done.stdout == b"200\n", done.stderr
         assert len(target.conversations) == 1
     (warning,) = done.stderr.splitlines()
-    assert warning.endswith(b": its user is unknown")
+    assert warning.endswith(b": its owner is unknown")
 
 
 def test_a_system_that_does_not_show_users_is_a_usage_error() -> None:

@@ -160,7 +160,7 @@ def test_credentials_that_were_sent_are_reported_as_wrong(status: str) -> None:
         ),
         (NoLogin(NO_CHALLENGE, "", "digest"), "the proxy names no authentication scheme, and digest requires a challenge"),
         (NoLogin(OTHER_SCHEME, "ntlm", "basic"), "it requires ntlm authentication, not basic: leave --auth out"),
-        (NoLogin(UNKNOWN, "foo or bar"), "it requires foo or bar authentication, which tunnelctl does not have"),
+        (NoLogin(UNKNOWN, "foo or bar"), "it requires foo or bar authentication, which tunnelctl does not support"),
         (NoLogin(TOKEN_WANTED), "it requires a token: give --auth bearer and --proxy-password-file FILE, without a user"),
         (NoLogin(UNUSABLE, "ntlm", "any", AuthenticationFailed("w", "no such thing", "negotiate-failed")), "no such thing"),
         (

@@ -344,7 +344,7 @@ def test_the_records_that_wait_for_a_slow_disk_are_bounded(tmp_path: Path, monke
         os.close(fd)
     assert kept == [str(number) for number in range(len(kept))]
     assert log.dropped == 100 - len(kept) > 0
-    assert trace.events == [("warning", {"text": "access log: the last write has not come back: 1 records lost so far"})]
+    assert trace.events == [("warning", {"text": "access log: the last write has not completed: 1 records lost so far"})]
 
 
 def test_a_hanging_disk_delays_the_shutdown_only_briefly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -363,7 +363,7 @@ def test_a_hanging_disk_delays_the_shutdown_only_briefly(tmp_path: Path, monkeyp
         wait_until(lambda: len(ids(tmp_path / "log")) == 1, 10, "the pending write")
     finally:
         os.close(fd)
-    assert trace.events == [("warning", {"text": "access log: the last write has not come back: 1 records may be lost"})]
+    assert trace.events == [("warning", {"text": "access log: the last write has not completed: 1 records may be lost"})]
 
 
 def test_records_wait_while_no_thread_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

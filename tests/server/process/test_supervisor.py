@@ -268,7 +268,7 @@ def test_a_hanging_worker_is_killed_if_there_is_a_watchdog(tmp_path: Path) -> No
             manager.wait_for("WATCHDOG=1")
             victim = serve.pids()[0]
             os.kill(victim, signal.SIGSTOP)
-            assert f"worker {victim} hangs: it is killed" in serve.line()
+            assert f"worker {victim} hangs: killing it" in serve.line()
             wait_until(lambda: len(set(serve.pids()) - {victim}) == 2, SECONDS, "the replacement")
             manager.wait_for("WATCHDOG=1")
             process.terminate()

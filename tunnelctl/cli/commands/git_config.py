@@ -28,7 +28,7 @@ def git_lines(hosts: list[str], settings: dict[str, str], program: list[str], fl
     names = list(map(domain, hosts))
     command = ssh_command(hosts, settings)
     if present_command() not in ("", command):
-        text = "git has a core.sshCommand, and obeys only the last: these lines replace it (name the hosts of both in one call)"
+        text = "git already has a core.sshCommand, and uses only the last one: these lines replace it (name all hosts in one call)"
         trace(events.Warning(text))
     lines = ["[core]", f"\tsshCommand = {git_quote(command)}"]
     if len(program) > 1 or " for " in program[0]:
@@ -76,7 +76,7 @@ def explain_git_proxy(hosts: list[str], flags: list[str], trace: Trace) -> None:
     if "*" not in hosts:  # which covers all hosts
         others = " and ".join(taken_in(hosts))
         also = f", and those of {others} are rerouted too" if others else ""
-        trace(events.Warning(f"git:// URLs with a port stay direct{also}: core.gitProxy is no more precise"))
+        trace(events.Warning(f"git:// URLs with a port stay direct{also}: core.gitProxy cannot be more specific"))
 
 
 def taken_in(hosts: list[str]) -> list[str]:

@@ -178,4 +178,4 @@ class Settings(NamedTuple):
 
             trace(SettingsRead(self.path, self.profile))
         if self.shared:
-            trace(events.Warning(f"settings file {self.path}: it has a password, and others can read it; chmod 600 helps"))
+            trace(events.Warning(f"settings file {self.path}: it contains a password, and others can read it; run chmod 600"))

@@ -43,7 +43,7 @@ TOOLS = (
         "apt", "the packages of Debian and Ubuntu", "/etc/apt/apt.conf.d/80proxy", AptConf(), settings.apt,
         {**_TLS, "socks5": "socks5h"}, hosts,
         notes=("under sudo, apt does not see your http_proxy, but it always reads this file",),
-        domains="apt has no form for domains: only the hosts that NO_PROXY names are exempt",
+        domains="apt cannot exempt domains: only the hosts that NO_PROXY names are exempt",
     ),
     Tool(
         "cargo", "Rust's package manager", "~/.cargo/config.toml", TOML(), settings.each(("http", "proxy")), _LIBCURL_GNUTLS,
@@ -171,7 +171,7 @@ TOOLS = (
     Tool(
         "keyring", "the password of the proxy, in the keyring of the desktop", _OURS, TOML(), settings.keyring, _ANY,
         first=lambda proxy: shlex.join(["keyring", "set", str(proxy.address), proxy.user]), keeps_password=True,
-        notes=(_BELOW, "`pip install keyring` installs the command, which prompts for the password: no file has it in clear text"),
+        notes=(_BELOW, "`pip install keyring` installs the command, which prompts for the password: no file has it in plain text"),
     ),
     Tool(
         "pass", "the password of the proxy, in pass(1)", _OURS, TOML(), settings.pass_, _ANY,

@@ -72,7 +72,7 @@ FLAGS = (
         "NAME-PID, so that a successor can take the name.",
     ),
     Flag(
-        "background", "", "", SWITCH, "return once the ports are open, and go on in the background", ("forward",), "Local ports",
+        "background", "", "", SWITCH, "return once the ports are open, and continue in the background", ("forward",), "Local ports",
         brief="return once the ports are open", common=("forward",),
         detail="The command returns 0 once every port accepts connections; otherwise it fails with the same error as in the "
         "foreground. It asks for a password before that. Later messages are not printed: `tunnelctl status`, `top` and the page of "

@@ -167,7 +167,7 @@ def _style_of(row: Open | Past) -> str:
 def _nothing(scene: Scene, size: Size) -> Line:
     """Returns the reason why the table is empty."""
     if not scene.processes:
-        text = "nothing runs: `tunnelctl forward`, `run` and `serve` appear here"
+        text = "nothing is running: `tunnelctl forward`, `run` and `serve` appear here"
     elif scene.view.filter:
         text = "nothing matches the filter; Esc clears it"
     else:
@@ -204,8 +204,8 @@ HELP = (
     ("r", "reverse the order"),
     ("/", "show only the lines that have a text; Enter keeps it, Esc clears it"),
     ("e", "show what has ended or was refused, or the open tunnels again"),
-    ("p", "pause, or go on"),
-    ("Space", "look again now"),
+    ("p", "pause or resume"),
+    ("Space", "update now"),
     ("Up Down", "scroll; so do PgUp, PgDn, Home and End"),
     ("h ?", "show this help; any other key leaves it"),
 )

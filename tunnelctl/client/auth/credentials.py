@@ -209,4 +209,4 @@ def _secret_text(line: bytes, what: str) -> str:
 
 def _warn_if_shared(what: str, mode: int, trace: Trace) -> None:
     if stat.S_ISREG(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO):
-        trace(events.Warning(f"{what}: others can read it; chmod 600 keeps it to yourself"))
+        trace(events.Warning(f"{what}: others can read it; run chmod 600 to keep it private"))

@@ -119,7 +119,9 @@ def other_protocol(proxy: Address, protocol: str) -> Diagnosis:
 def portal(status: int) -> Diagnosis | None:
     """The finding for a login page in place of a proxy: it redirects a browser, and opens no tunnel."""
     if status in _REDIRECTIONS:
-        return Diagnosis("captive-portal", "what answers is no proxy but sends a browser to another page: a captive portal?")
+        return Diagnosis(
+            "captive-portal", "the server there is not a proxy: it redirects browsers to another page; a captive portal?"
+        )
     return None
 
 

@@ -29,7 +29,7 @@ def for_same_user(serve: Serve, port: str, trace: Trace) -> Serve:
         if uid == os.geteuid():
             await serve(accepted, host, client)
         else:
-            whose = "its user is unknown" if uid is None else f"it belongs to user id {uid}, and the port is for {os.geteuid()}"
+            whose = "its owner is unknown" if uid is None else f"it belongs to user id {uid}, and the port is for {os.geteuid()}"
             trace(events.Warning(f"closed the connection from {client} to {port}: {whose}"))
 
     return session

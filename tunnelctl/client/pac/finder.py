@@ -114,7 +114,7 @@ class Pac:
         if not answer.choices:
             raise self._wrong(f"names no proxy: {text!a}")
         for entry in answer.skipped:
-            self._trace(events.Warning(f"PAC file {shown(self._source)}: {entry!a} is skipped: it is no proxy that is known here"))
+            self._trace(events.Warning(f"PAC file {shown(self._source)}: {entry!a} is skipped: not a supported proxy"))
         return answer.choices
 
     async def _run(self, target: Address, known: dict[str, list[str]]) -> dict[str, Any]:

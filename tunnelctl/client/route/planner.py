@@ -248,7 +248,7 @@ class RoutePlanner:
         fields = self._extra if nearest else ()
         protocol = protocol_of(proxy.scheme)
         if fields and not PROTOCOLS[protocol].has_fields:
-            text = f"proxy {proxy.address} gets no header fields: {PROTOCOLS[protocol].name} has none"
+            text = f"proxy {proxy.address} is sent no header fields: {PROTOCOLS[protocol].name} has none"
             self._trace(events.Warning(text))
             fields = ()
         self._warn_of_host(fields)

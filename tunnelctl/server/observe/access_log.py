@@ -105,7 +105,7 @@ class AccessLog:
 
     def _write(self, line: str) -> None:
         if self._waiting > MAX_WAITING:
-            self._lost(1, "the last write has not come back")
+            self._lost(1, "the last write has not completed")
             return
         if not self._lines:
             self._more.set()
@@ -126,7 +126,7 @@ class AccessLog:
             with suppress(BusyResourceError):  # no thread is free, so none reopens it
                 await to_thread(self._file.finish)
         if scope.cancelled_caught:
-            self._trace(events.Warning(f"access log: the last write has not come back: {self._file.left} records may be lost"))
+            self._trace(events.Warning(f"access log: the last write has not completed: {self._file.left} records may be lost"))
 
     async def reopen(self) -> None:
         """Opens the file of that name anew, after it was moved away. Records already written are in the old one."""

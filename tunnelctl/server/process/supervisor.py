@@ -276,7 +276,7 @@ class Supervisor:
         """Kills each worker whose loop has not turned for the time of our own watchdog: it serves nobody."""
         for pid, number in self._workers.items():
             if self._counters.silence(number) > self._watchdog:
-                self._trace(events.Warning(f"worker {pid} hangs: it is killed"))
+                self._trace(events.Warning(f"worker {pid} hangs: killing it"))
                 os.kill(pid, signal.SIGKILL)
 
 
