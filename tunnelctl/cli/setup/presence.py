@@ -83,7 +83,7 @@ def _read(form: Format, text: str, file: str) -> Settings:
 
 
 def _printed(words: list[str]) -> str:
-    """Returns the output of a program; "" if it fails, as crontab(1) does without a crontab. Raises SettingsError if it may not say."""
+    """Returns the output of a program; "" if it fails, as crontab(1) does without one. Raises SettingsError if it may not say."""
     try:
         done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS)
     except OSError as error:
