@@ -18,7 +18,7 @@ from tests.peers.program import Serve
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, echo, refusing_port, sample
 from tests.server.harness import Client, Names, basic, connect_request
 from tunnelctl.cli.render.hints import hint_of
-from tunnelctl.client import tunnel
+from tunnelctl.client import follow_network, tunnel
 from tunnelctl.client.forward import session as local_session
 from tunnelctl.client.forward.setup import Check
 from tunnelctl.engine.kernel import checkpoint, sleep
@@ -109,8 +109,7 @@ def test_bytes_behind_the_response_head_reach_the_client() -> None:
 
 def test_a_reset_by_the_target_resets_the_client() -> None:
     with ScriptedServer(Conversation.reset) as target, Forwarding(spec(target), proxy=("direct",)) as forwarding:
-        with forwarding.open() as client:
-            assert is_reset(client)
+        assert is_turned_away(forwarding)
 
 
 @pytest.mark.parametrize("dynamic", [False, True], ids=["-L", "-D"])
@@ -690,6 +689,19 @@ def test_the_hint_for_a_path_in_use_has_no_syntax_of_another_flag(kind: str, tmp
         with pytest.raises(ListenError) as raised, Forwarding(*local, dynamic=dynamic, proxy=("direct",)):
             pass
     assert hint_of(raised.value) == "choose another path"
+
+
+def test_the_network_is_followed_before_a_port_is_announced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who knows the port may rely on it that no change is missed."""
+    announced: list[int] = []
+
+    def open_changes() -> None:
+        announced.append(len(forwarding.addresses))
+
+    monkeypatch.setattr(follow_network, "open_changes", open_changes)
+    forwarding = Forwarding("0:h.test:1", proxy=("direct",))
+    with forwarding:
+        assert announced == [0]
 
 
 def test_a_wrong_proxy_setting_is_reported_at_startup() -> None:

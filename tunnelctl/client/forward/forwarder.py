@@ -36,7 +36,7 @@ from tunnelctl.control.endpoint import Endpoint
 from tunnelctl.control.listener import Control, open_control
 from tunnelctl.control.pages import ANNOUNCED, pages_of
 from tunnelctl.control.snapshot import ListenerFacts
-from tunnelctl.engine.kernel import Nursery, run
+from tunnelctl.engine.kernel import Nursery, checkpoint, run
 from tunnelctl.engine.wakeup import open_signal_receiver
 from tunnelctl.errors import ListenError, UsageProblem
 from tunnelctl.events import Event, Trace, silent
@@ -163,7 +163,7 @@ class Forwarder:
             ready()
 
         async with Nursery() as helpers:
-            self.start_helpers(helpers)
+            await self.start_helpers(helpers)
             if files is None:
                 status = await self._accept(begin)
             else:
@@ -201,8 +201,8 @@ class Forwarder:
         if self._control is not None:
             self._control.close()
 
-    def start_helpers(self, helpers: Nursery) -> None:
-        """Starts the tasks that run beside the sessions."""
+    async def start_helpers(self, helpers: Nursery) -> None:
+        """Starts the tasks that run beside the sessions, and lets them begin: no change of the network is missed after this."""
         options, planner, _ = self._setup.current
         helpers.start_soon(self.sessions.probe.run)
         if options.reach.keepalive:
@@ -214,6 +214,7 @@ class Forwarder:
         self._start_warm(helpers, pool)
         if options.output.progress:
             helpers.start_soon(report, self.trace, lambda: self.sessions.connections, lambda: self.sessions.moved)
+        await checkpoint()
 
     def _start_warm(self, helpers: Nursery, pool: ConnectionPool) -> None:
         """Keeps connections ready, if the options say so."""

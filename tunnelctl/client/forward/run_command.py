@@ -112,7 +112,7 @@ class _Command:
         forwarder = self._forwarder
         with open_signal_receiver(*FORWARDED) as signals:
             async with Nursery() as helpers:
-                forwarder.start_helpers(helpers)
+                await forwarder.start_helpers(helpers)
                 status = await forwarder.acceptor.during([*forwarder.served, *forwarder.private], self._work(helpers, signals))
                 helpers.cancel_scope.cancel()
         return status
