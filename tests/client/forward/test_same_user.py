@@ -63,8 +63,8 @@ os.setgid({user})
 os.setuid({user})
 with socket.socket() as sock:
     sock.settimeout(20)
-    sock.connect(("127.0.0.1", {port}))
     try:
+        sock.connect(("127.0.0.1", {port}))
         sock.sendall(b"CONNECT {target} HTTP/1.1\\r\\nHost: {target}\\r\\n\\r\\n")
         print("got", sock.recv(1000))
     except OSError as error:
@@ -134,6 +134,7 @@ port = int(re.search("proxyPort=([0-9]+)", os.environ["JAVA_TOOL_OPTIONS"])[1])
 with socket.create_connection(("127.0.0.1", port), 20) as closed:
     closed.sendall(request)
 open({marker!r}, "w").close()
+sys.stdin.readline()
 with socket.create_connection(("127.0.0.1", port), 20) as kept:
     kept.sendall(request)
     print(kept.recv(1000).split()[1].decode())
@@ -151,12 +152,12 @@ def test_v56_a_client_that_has_closed_its_socket_gets_nothing(tmp_path: Path) ->
     )
     with ScriptedServer(echo) as target:
         code = CLOSE_AND_STAY.format(target=target.authority, marker=marker)
-        words = ["run", "-x", "direct", "--java", "--", sys.executable, "-c", code]
-        done = subprocess.run([*late, *words], capture_output=True, timeout=RUN_SECONDS)
-        assert done.stdout == b"200\n", done.stderr
+        with started("run", "-x", "direct", "--java", "--", sys.executable, "-c", code, program=late) as process:
+            assert process.stderr.readline().endswith(b": its owner is unknown\n")
+            process.stdin.write(b"\n")
+            assert process.stdout.readline() == b"200\n"
+            assert process.stderr.read() == b""
         assert len(target.conversations) == 1
-    (warning,) = done.stderr.splitlines()
-    assert warning.endswith(b": its owner is unknown")
 
 
 def test_a_system_that_does_not_show_users_is_a_usage_error() -> None:
