@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from tests.peers.events import check_events, check_record
-from tests.peers.process import READY_SECONDS, end
+from tests.peers.process import READY_SECONDS, end, wait_until
 
 MODULE = (sys.executable, "-m", "tunnelctl")
 # A single word, since git runs core.gitProxy without a shell. `pip install -e` puts it into the interpreter's directory.
@@ -52,9 +52,15 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**os.environ, **ours, **(extra or {})}
 
 
-def run(*arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = None, seconds: float = RUN_SECONDS) -> Bytes:
+def run(
+    *arguments: str,
+    stdin: bytes = b"",
+    env: Mapping[str, str] | None = None,
+    seconds: float = RUN_SECONDS,
+    program: Sequence[str] = MODULE,
+) -> Bytes:
     """Runs tunnelctl to its end, with `stdin` on its standard input."""
-    return subprocess.run([*MODULE, *arguments], input=stdin, capture_output=True, env=environment(env), timeout=seconds)
+    return subprocess.run([*program, *arguments], input=stdin, capture_output=True, env=environment(env), timeout=seconds)
 
 
 def connect(proxy: str, target: str, *options: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> Bytes:
@@ -251,6 +257,12 @@ class Serve:
 
     def log(self) -> str:
         return "".join(self._lines)
+
+    def wait_for_log(self, text: str, count: int = 1) -> str:
+        """Waits until it has said a text `count` times, and not more; returns the log. Until it has ended, its lines come late."""
+        wait_until(lambda: self.log().count(text) >= count, what=f"{text!r}, {count} times")
+        assert self.log().count(text) == count, self.log()
+        return self.log()
 
     def _stop(self) -> int:
         end(self.process)

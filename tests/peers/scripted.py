@@ -9,10 +9,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from errno import ENOTCONN
 from typing import Self
 
-from tests.peers.process import free_port
+from tests.peers.process import free_port, wait_until
 
 STEP_SECONDS = 15.0  # time limit of a script for one step of its peer
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+HEAD_END = b"\r\n\r\n"
 CLIENT_HELLO = b"\x16"  # the first byte of a ClientHello; no request begins with it
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, zero seconds: close sends RST
 
@@ -38,7 +39,7 @@ class Conversation:
 
     def read_head(self) -> bytes:
         """Reads the request up to and including its empty line; leaves the bytes after it in the socket."""
-        while not self.head.endswith(b"\r\n\r\n"):
+        while not self.head.endswith(HEAD_END):
             byte = self.sock.recv(1)
             if not byte:
                 raise AssertionError(f"the client left inside its request: {self.head!r}")
@@ -122,6 +123,10 @@ class ScriptedServer:
     def heads(self) -> list[bytes]:
         """The request heads received so far, in the order of their connections."""
         return [conversation.head for conversation in self.conversations]
+
+    def wait_for_heads(self, count: int = 1) -> None:
+        """Waits until `count` heads are complete: `heads` has one as soon as its connection was accepted, and still empty."""
+        wait_until(lambda: sum(head.endswith(HEAD_END) for head in self.heads) >= count, what=f"{count} heads at {self.url}")
 
     def __enter__(self) -> Self:
         self._spawn(self._accept)

@@ -282,7 +282,7 @@ def test_caps_count_requests_and_tunnels_alike() -> None:
 
     with ScriptedServer(script) as server, Proxy(plain_http=True, max_per_client=1) as proxy, proxy.client() as client:
         client.send(get(server))
-        wait_until(lambda: len(server.heads) == 1)
+        server.wait_for_heads()
         assert proxy.ask(get(server)).status == 429
         assert proxy.refusal(server.authority).status == 429
         let_go.set()
@@ -410,7 +410,7 @@ def test_a_client_that_leaves_ends_the_request_at_once(proxy: Proxy) -> None:
 
     with ScriptedServer(script) as server, proxy.client() as client:
         client.send(get(server))
-        wait_until(lambda: len(server.heads) == 1)
+        server.wait_for_heads()
         client.reset()
         assert gone.wait(20)
         closed = proxy.wait_for_records(2)[1]
@@ -423,7 +423,7 @@ def test_the_lifetime_limit_ends_a_request_with_a_reset() -> None:
         peer.send(b"HTTP/1.0 200 OK\r\n\r\nand so on")
         peer.wait_gone()
 
-    with ScriptedServer(script) as server, Proxy(plain_http=True, max_lifetime=0.2) as proxy, proxy.client() as client:
+    with ScriptedServer(script) as server, Proxy(plain_http=True, max_lifetime=2.0) as proxy, proxy.client() as client:
         client.send(get(server, version="1.0"))
         with pytest.raises(ConnectionResetError):
             client.rest()

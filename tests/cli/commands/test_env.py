@@ -272,4 +272,4 @@ def test_curl_in_the_shell_uses_the_forward(tmp_path: Path, runtime: dict[str, s
             through_it = environment({**runtime, "no_proxy": "other.test"})  # the target is on this machine
             done = subprocess.run(["sh", "-c", script], capture_output=True, env=through_it, timeout=30)
         assert (done.stdout, done.stderr) == (b"hi", b"")
-        assert "open, at" in proxy.log()
+        proxy.wait_for_log("open, at")
