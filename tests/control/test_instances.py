@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.peers.instances import Patient
 from tests.peers.program import Forward, Serve
 from tests.server.harness import SECONDS
 from tunnelctl.cli.render.hints import hint_of, line_of
@@ -40,7 +41,7 @@ def test_running_programs_are_listed_by_name_and_killed_ones_are_not(runtime: Pa
     listener(runtime, "killed").close()
     (runtime / "tunnelctl/zzz.route").touch()
     with Forward("-x", "direct", "--name", "b", env=env(runtime)) as forward, Serve("--name", "a", env=env(runtime)) as serve:
-        found = running(env(runtime))
+        found = [Patient(*one) for one in running(env(runtime))]
         assert [one.name for one in found] == ["a", "b"]
         assert [one.pid() for one in found] == [serve.process.pid, forward.process.pid]
         assert [one.described() for one in found] == [("serve", str(serve.process.pid)), ("forward", str(forward.process.pid))]
@@ -51,7 +52,7 @@ def test_running_programs_are_listed_by_name_and_killed_ones_are_not(runtime: Pa
 def test_the_pid_of_several_workers_is_that_of_their_supervisor(runtime: Path) -> None:
     with Serve("--name", "a", "--workers", "2", env=env(runtime)) as serve:
         (found,) = running(env(runtime))
-        assert found.pid() == found.status().pid == serve.process.pid
+        assert found.pid() == Patient(*found).status().pid == serve.process.pid
 
 
 def test_without_a_directory_nothing_runs(tmp_path: Path) -> None:
@@ -103,5 +104,5 @@ def test_an_answer_of_another_version_is_an_error(runtime: Path, body: bytes) ->
         thread = threading.Thread(target=answer)
         thread.start()
         with pytest.raises(Unreachable, match="it is another version of tunnelctl"):
-            running(env(runtime))[0].status()
+            Patient(*running(env(runtime))[0]).status()
         thread.join(SECONDS)

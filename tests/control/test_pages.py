@@ -9,12 +9,13 @@ from contextlib import ExitStack, contextmanager
 import httpx
 import pytest
 
-from tests.client.forwarding import Forwarding, is_reset
+from tests.client.forwarding import Forwarding, is_turned_away
+from tests.peers.instances import PATIENT, Patient
 from tests.peers.process import free_port, wait_until
 from tests.peers.program import Serve, run
 from tests.peers.scripted import Conversation, ScriptedServer, echo
 from tests.server.harness import SECONDS, Client, Proxy, basic, users_file
-from tunnelctl.control.instances import Instance, named, running
+from tunnelctl.control.instances import named, running
 from tunnelctl.control.pages import ANNOUNCED, PATHS
 from tunnelctl.control.snapshot import recent_from, status_from, tunnels_from
 
@@ -95,8 +96,7 @@ def test_forward_lists_a_tunnel_that_is_being_opened() -> None:
 def test_forward_counts_failures_by_reason() -> None:
     with Serve() as proxy, Forwarding("0:10.0.0.1:1", proxy=(proxy.url,), name="w") as forwarding:
         for number in range(3):
-            with forwarding.open() as client:
-                assert is_reset(client)
+            assert is_turned_away(forwarding)
             forwarding.failures(number + 1)
         with at_path(forwarding.control) as get:
             recent = recent_from(get("/recent").json())
@@ -108,7 +108,11 @@ def test_forward_counts_failures_by_reason() -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_serve_describes_itself_and_its_tunnels(workers: int) -> None:
     """With several workers, each request gets the answers of all."""
-    with ScriptedServer(echo) as target, Serve("--name", "edge", "--workers", str(workers)) as serve, ExitStack() as stack:
+    with (
+        ScriptedServer(echo) as target,
+        Serve("--name", "edge", "--workers", str(workers), program=PATIENT) as serve,
+        ExitStack() as stack,
+    ):
         clients = [stack.enter_context(Client(("127.0.0.1", serve.port))).tunnel(target.authority) for _ in range(6)]
         assert all(client.echoes(b"abc") for client in clients)
         edge = instance("edge")
@@ -125,9 +129,9 @@ def test_serve_describes_itself_and_its_tunnels(workers: int) -> None:
         assert edge.status().sent == 18
 
 
-def instance(name: str) -> Instance:
+def instance(name: str) -> Patient:
     (found,) = named([name], os.environ)
-    return found
+    return Patient(*found)
 
 
 def test_serve_counts_refusals_by_reason_and_failed_logins(tmp_path: object) -> None:

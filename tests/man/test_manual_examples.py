@@ -1,7 +1,6 @@
 """Runs each of the manual's EXAMPLES as printed, except that addresses are replaced by those of peers on loopback."""
 
 import configparser
-import json
 import os
 import re
 import shlex
@@ -19,6 +18,7 @@ import pytest
 from tests.man.examples import EXAMPLES
 from tests.peers import certificates
 from tests.peers.https import web_server
+from tests.peers.instances import PATIENT
 from tests.peers.openssh import Sshd, sshd
 from tests.peers.process import end, free_port, path_of, wait_until
 from tests.peers.program import RUN_SECONDS, SCRIPT, Forward, Serve, connect, environment, run
@@ -31,6 +31,7 @@ from tunnelctl.cli.parse.typer_app import parse
 from tunnelctl.cli.parse.values import build, read_fields
 from tunnelctl.cli.spec.commands import COMMANDS
 from tunnelctl.client.forward.listeners import parse_local
+from tunnelctl.control.instances import named
 from tunnelctl.server.options import ServeOptions
 
 PROXY = "http://proxy:3128"
@@ -518,14 +519,19 @@ def test_the_examples_start_one_forward_and_replace_it(tmp_path: Path) -> None:
         pids = []
         for line in (once, once, replaced):
             assert shell(line, env, tmp_path).returncode == 0
-            pids.append(json.loads(run("status", "--json", env=env).stdout)["pid"])
+            (found,) = named(["db"], env)
+            pids.append(found.pid())
         assert run("stop", "db", env=env).returncode == 0
     assert pids[0] == pids[1] != pids[2]
 
 
 def test_the_examples_of_top_show_what_runs(tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="tunnelctl-run-") as runtime:
+        program = tmp_path / "tunnelctl"
+        program.write_text(f'#!/bin/sh\nexec {shlex.join(PATIENT)} "$@"\n')
+        program.chmod(0o755)
         env = with_program(XDG_RUNTIME_DIR=runtime)
+        env["PATH"] = f"{tmp_path}{os.pathsep}{env['PATH']}"
         with Forward("--name", "work", "-x", PROXY, "-D", "0", env=env) as forward:
             for example in (FOLLOWED, ONE_LOOK):
                 done = shell(example, env, tmp_path)

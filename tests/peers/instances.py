@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
+from tests.peers.program import patched
+from tunnelctl.control.instances import Instance
 from tunnelctl.control.snapshot import (
     EndedFacts,
     ListenerFacts,
@@ -19,6 +21,29 @@ from tunnelctl.control.snapshot import (
     Tunnels,
     to_json,
 )
+
+# tunnelctl, with more time for the answers of other processes than a busy machine takes: `top`, `status`, `stop`, and `serve`
+# with several workers.
+PATIENCE = 5  # seconds
+PATIENT = patched(
+    f"from tunnelctl.cli.top import poll; poll.DEADLINE = {PATIENCE}.0\n"
+    f"from tunnelctl.control.instances import Instance; Instance.status.__defaults__ = ({PATIENCE}.0,)\n"
+    f"from tunnelctl.server.process import worker_ipc; worker_ipc.ANSWER_SECONDS = {PATIENCE}.0"
+)
+
+
+class Patient(Instance):
+    """A running program that a test asks itself, with as much time."""
+
+    def status(self, seconds: float = PATIENCE) -> Status:
+        return super().status(seconds)
+
+    def tunnels(self, seconds: float = PATIENCE) -> Tunnels:
+        return super().tunnels(seconds)
+
+    def recent(self, seconds: float = PATIENCE) -> Recent:
+        return super().recent(seconds)
+
 
 STARTED, NOW = 1_000_000.0, 1_007_530.0  # two hours and five minutes apart
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from tests.peers.instances import PATIENT
 from tests.peers.program import MODULE, SOON, Serve, environment, run
 from tests.peers.scripted import ScriptedServer, echo
 from tests.server.harness import Client, users_file
@@ -57,7 +58,7 @@ def test_a_second_one_of_the_same_name_says_what_runs(env: dict[str, str]) -> No
     flags = ("forward", "--background", "--name", "bg", "-x", "direct")
     assert run(*flags, env=env).returncode == 0
     (found,) = named(["bg"], env)
-    done = run(*flags, env=env)
+    done = run(*flags, env=env, program=PATIENT)
     assert done.returncode == ExitStatus.CANNOT_LISTEN
     assert done.stderr.decode() == (
         f"tunnelctl: --name bg: forward (process {found.pid()}) has this name\n"

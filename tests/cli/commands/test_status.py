@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.peers.instances import PATIENT
 from tests.peers.program import Forward, Serve, run
 from tunnelctl.status import ExitStatus
 
@@ -19,19 +20,23 @@ def env() -> Iterator[dict[str, str]]:
         yield {"XDG_RUNTIME_DIR": directory}
 
 
+def status(*words: str, env: dict[str, str]) -> bytes:
+    return run("status", *words, env=env, program=PATIENT).stdout
+
+
 def test_it_lists_what_runs(env: dict[str, str]) -> None:
     spec = "0:db.example:5432"
     with Serve("--name", "edge", env=env) as serve, Forward("-x", serve.url, "--name", "work", "-L", spec, env=env) as forward:
-        said = run("status", env=env).stdout.decode()
+        said = status(env=env).decode()
         assert f"127.0.0.1:{serve.port}" in said
         assert f"127.0.0.1:{forward.port} -> db.example:5432" in said
         assert f"via {serve.url}" in said
         assert max(map(len, said.splitlines())) <= 80
-        edge, work = (json.loads(line) for line in run("status", "--json", env=env).stdout.splitlines())
+        edge, work = (json.loads(line) for line in status("--json", env=env).splitlines())
         assert (edge["name"], edge["command"], edge["pid"]) == ("edge", "serve", serve.process.pid)
         assert work["listeners"] == [{"address": f"127.0.0.1:{forward.port}", "target": "db.example:5432"}]
         assert work["answers"] is edge["answers"] is True
-        only = run("status", "work", "--json", env=env).stdout.splitlines()
+        only = status("work", "--json", env=env).splitlines()
         assert [json.loads(line)["name"] for line in only] == ["work"]
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.peers.instances import PATIENT
 from tests.peers.program import Forward, Serve, next_line, run, started
 from tests.peers.scripted import ScriptedServer, echo
 from tests.server.harness import SECONDS, Client
@@ -20,9 +21,12 @@ def env() -> Iterator[dict[str, str]]:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_it_returns_when_the_last_tunnel_has_ended(env: dict[str, str], workers: str) -> None:
-    with ScriptedServer(echo) as target, Serve("--name", "edge", "--workers", workers, env=env) as serve:
+    with ScriptedServer(echo) as target, Serve("--name", "edge", "--workers", workers, env=env, program=PATIENT) as serve:
         serve.ended_on_purpose = True
-        with Client(("127.0.0.1", serve.port)).tunnel(target.authority) as client, started("stop", "edge", env=env) as stop:
+        with (
+            Client(("127.0.0.1", serve.port)).tunnel(target.authority) as client,
+            started("stop", "edge", env=env, program=PATIENT) as stop,
+        ):
             assert next_line(stop.stderr) == "tunnelctl: edge: draining, 1 tunnel open\n"
             assert client.echoes()
             assert stop.poll() is None

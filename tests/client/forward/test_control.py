@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.client.forwarding import Forwarding, half_close, is_turned_away, via
+from tests.peers.instances import PATIENT
 from tests.peers.process import ended_within, wait_until
 from tests.peers.program import SOON, Forward, Serve, run, started
 from tests.peers.scripted import Conversation, ScriptedServer, echo
@@ -139,7 +140,7 @@ def test_two_that_start_at_once_do_not_remove_each_others_socket(runtime: Path) 
 
 def test_a_name_in_use_is_an_error(runtime: Path) -> None:
     with Forward("--name", "work", env=env(runtime)) as forward:
-        done = run("forward", "--name", "work", env=env(runtime))
+        done = run("forward", "--name", "work", env=env(runtime), program=PATIENT)
         assert done.returncode == ExitStatus.CANNOT_LISTEN
         expected = (
             f"tunnelctl: --name work: forward (process {forward.process.pid}) has this name\n"
