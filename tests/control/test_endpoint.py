@@ -54,9 +54,8 @@ def samples(port: int) -> dict[tuple[str, ...], float]:
 @contextmanager
 def administered(**options: Any) -> Iterator[tuple[Proxy, int]]:
     """Yields a proxy and the port of its admin listener."""
-    port = free_port()
-    with Proxy(admin=f"127.0.0.1:{port}", **options) as proxy:
-        yield proxy, port
+    with Proxy(admin="127.0.0.1:0", **options) as proxy:
+        yield proxy, proxy.admin_port
 
 
 # --- pages

@@ -93,7 +93,7 @@ class Tab:
 
     def go(self, url: str) -> None:
         self.call("Page.navigate", url=url)
-        self.wait(f"location.href == {json.dumps(url)} && document.readyState == 'complete'")
+        self.wait(f"location.href == {json.dumps(url)}")
 
     def close(self) -> None:
         self._browser.call("Target.closeTarget", targetId=self._target)
@@ -105,9 +105,10 @@ class Tab:
         return answer["result"].get("value")
 
     def wait(self, condition: str) -> None:
-        """Waits until an expression is true. On a page that is just being loaded it may fail, and is not true then."""
+        """Waits until the page is loaded and an expression is true; one that fails is not true."""
         deadline = monotonic() + SECONDS
-        while not self._holds(f"(() => {{ try {{ return !!({condition}) }} catch {{ return false }} }})()"):
+        loaded = "document.readyState == 'complete'"
+        while not self._holds(f"(() => {{ try {{ return {loaded} && !!({condition}) }} catch {{ return false }} }})()"):
             assert monotonic() < deadline, f"never true: {condition}"
             select.select([], [], [], 0.02)
 
@@ -115,7 +116,8 @@ class Tab:
         try:
             return bool(self.evaluate(condition))
         except AssertionError as error:
-            if "navigated" in str(error):  # the page was left while it was asked
+            # The page was left while it was asked, or the next one is not there yet.
+            if "navigated" in str(error) or "execution context" in str(error):
                 return False
             raise
 

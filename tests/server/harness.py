@@ -382,6 +382,12 @@ class Proxy:
         return f"http://{self.authority}"
 
     @property
+    def admin_port(self) -> int:
+        """The port of the pages of --admin. The server tells of it after its listeners, so perhaps a moment after the start."""
+        wait_until(lambda: self.events("admin"), SECONDS, "the address of the pages")
+        return int(str(self.events("admin")[0]["address"]).rpartition(":")[2])
+
+    @property
     def warnings(self) -> list[str]:
         return [str(fields["text"]) for fields in self.events("warning")]
 

@@ -10,7 +10,6 @@ import pytest
 from tests.control import samples
 from tests.control.site import Site, everything
 from tests.peers.browser import Browser, Tab, driven
-from tests.peers.process import free_port
 from tests.peers.scripted import ScriptedServer, echo
 from tests.server.harness import Proxy
 from tunnelctl.control.snapshot import Recent, Status, Tunnels
@@ -170,10 +169,10 @@ def test_a_pause_holds_the_page(chromium: Browser, site: Site) -> None:
     tab = chromium.tab(site.url)
     tab.click("#pause")
     assert tab.evaluate(LIVE) == "Paused"
-    asked = len(site.requests)
+    asked = tab.requested()
     site.show(60)
     tab.evaluate("new Promise((done) => setTimeout(done, 2500))")  # longer than the time between two updates
-    assert len(site.requests) == asked
+    assert tab.requested() == asked
     tab.click("#pause")
     tab.wait("document.title.startsWith('60 tunnels')")
     assert tab.evaluate(LIVE) == "Live"
@@ -187,10 +186,10 @@ def test_a_hidden_tab_asks_nothing(chromium: Browser, site: Site) -> None:
         "document.dispatchEvent(new Event('visibilitychange'))"
     )
     tab.evaluate(hide.format("true"))
-    asked = len(site.requests)
+    asked = tab.requested()
     site.show(60)
     tab.evaluate("new Promise((done) => setTimeout(done, 2500))")
-    assert len(site.requests) == asked
+    assert tab.requested() == asked
     tab.evaluate(hide.format("false"))
     tab.wait("document.title.startsWith('60 tunnels')")
     tab.close()
@@ -229,9 +228,8 @@ def test_v55_the_policy_holds_where_the_escaping_would_fail(chromium: Browser, s
 
 
 def test_the_page_of_a_real_server(chromium: Browser) -> None:
-    port = free_port()
-    with ScriptedServer(echo) as target, Proxy(admin=f"127.0.0.1:{port}") as proxy:
-        tab = chromium.tab(f"http://127.0.0.1:{port}/")
+    with ScriptedServer(echo) as target, Proxy(admin="127.0.0.1:0") as proxy:
+        tab = chromium.tab(f"http://127.0.0.1:{proxy.admin_port}/")
         assert "No tunnel is open." in tab.evaluate("document.body.textContent")
         with proxy.tunnel(target.authority) as client:
             assert client.echoes()

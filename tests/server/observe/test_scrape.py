@@ -34,9 +34,8 @@ def scraped(port: int) -> Samples:
 
 @contextmanager
 def administered(**options: Any) -> Iterator[tuple[Proxy, int]]:
-    port = free_port()
-    with Proxy(admin=f"127.0.0.1:{port}", **options) as proxy:
-        yield proxy, port
+    with Proxy(admin="127.0.0.1:0", **options) as proxy:
+        yield proxy, proxy.admin_port
 
 
 def test_the_server_and_its_rules(tmp_path: Path) -> None:
