@@ -20,7 +20,7 @@ from tests.peers.proxies import PASSWORD, USER
 
 README = Path(__file__).parents[2] / "README.md"
 YES, NO = "✓", "–"
-ATTEMPT_SECONDS = 10.0
+ATTEMPT_SECONDS = 20.0
 LINE = b"typed\n"
 
 

@@ -566,7 +566,6 @@ def test_a_result_that_was_asked_for_before_it_expired_does_not_count(
 def test_the_script_is_reread_after_five_minutes_and_kept_if_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now, release = [1000.0], threading.Event()
     monkeypatch.setattr(pac, "monotonic", lambda: now[0])
-    monkeypatch.setattr(pac, "AGAIN_SECONDS", 0.1)
     trace, file = TraceLog(), tmp_path / "proxy.pac"
     asked = Pac(str(file), trace)
 
@@ -583,6 +582,7 @@ def test_the_script_is_reread_after_five_minutes_and_kept_if_that_fails(tmp_path
         file.unlink()
         now[0] += pac.CACHED_SECONDS
         assert await answer() == ["http://b.test:1"]
+        monkeypatch.setattr(pac, "AGAIN_SECONDS", 0.1)
         monkeypatch.setattr(pac, "read", lambda _: release.wait(20))
         now[0] += pac.CACHED_SECONDS
         assert await answer() == ["http://b.test:1"]
