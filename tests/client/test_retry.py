@@ -278,7 +278,7 @@ def test_direct_is_not_taken_where_a_proxy_was_reached_whatever_it_does(answer: 
     """Otherwise a proxy could not refuse: a firewall often hangs up in place of an answer."""
     with ScriptedServer(answer) as proxy, ScriptedServer(echo) as target:
         with pytest.raises(TunnelctlError):
-            opened_in_turn(forward_options(proxy=(f"{proxy.url},direct",), timeout=1.0), parse_authority(target.authority))
+            opened_in_turn(forward_options(proxy=(f"{proxy.url},direct",), timeout=3.0), parse_authority(target.authority))
         assert target.conversations == []
 
 
