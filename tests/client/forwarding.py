@@ -37,7 +37,8 @@ class Forwarding(Proxy):
 
     @property
     def control(self) -> str:
-        """The path of the control socket."""
+        """The path of the control socket. The forward tells of it after its ports, so perhaps a moment after the start."""
+        wait_until(lambda: self.events("control"), what="the control socket")
         (opened,) = self.events("control")
         return str(opened["address"]).removeprefix("unix:")
 
