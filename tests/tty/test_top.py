@@ -18,6 +18,7 @@ from tests.peers.instances import PATIENT, STATUS, TUNNEL, Facts, many, mute, pu
 from tests.peers.process import scratch_directory, wait_until
 from tests.peers.program import MODULE, Forward, Serve, environment, patched
 from tests.peers.targets import echo_for_many
+from tests.peers.window import PIECE
 from tunnelctl.cli.top.terminal import ENTER, LEAVE
 from tunnelctl.control.snapshot import Tunnels
 
@@ -34,7 +35,7 @@ def directory() -> Iterator[Path]:
 class Seen:
     """A program on a terminal of its own, and what that shows.
 
-    The terminal passes on a large picture in pieces, so all that a test expects of one is a condition to wait for.
+    A picture comes in pieces, so all that a test expects of one is a condition to wait for.
     """
 
     def __init__(self, child: "pexpect.spawn[bytes]", columns: int, lines: int) -> None:
@@ -48,13 +49,14 @@ class Seen:
         if self.child.child_fd < 0 or not select.select([self.child.child_fd], [], [], seconds)[0]:
             return False
         try:
-            data = os.read(self.child.child_fd, 1 << 16)
+            data = os.read(self.child.child_fd, PIECE)
         except OSError:  # it has ended
             return False
         before = self.raw.count(LEAVE)
         self.raw += data
         if self.raw.count(LEAVE) > before:  # pyte has no alternate screen: what follows is on another one
             self._screen.reset()
+            self._stream = pyte.ByteStream(self._screen)  # the old one may be inside the sequence, which comes in pieces
             data = self.raw[self.raw.rindex(LEAVE) + len(LEAVE) :]
         self._stream.feed(data)
         return True
