@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.peers.process import wait_until
 from tests.peers.program import RUN_SECONDS, Serve, patched, run, started
 from tests.peers.scripted import ScriptedServer, echo
 from tests.server.harness import Client
@@ -157,6 +158,7 @@ def test_v56_a_client_that_has_closed_its_socket_gets_nothing(tmp_path: Path) ->
             process.stdin.write(b"\n")
             assert process.stdout.readline() == b"200\n"
             assert process.stderr.read() == b""
+        wait_until(lambda: target.conversations)
         assert len(target.conversations) == 1
 
 
