@@ -57,10 +57,12 @@ def run(
     stdin: bytes = b"",
     env: Mapping[str, str] | None = None,
     seconds: float = RUN_SECONDS,
-    program: Sequence[str] = MODULE,
+    program: Sequence[str] | None = None,
 ) -> Bytes:
     """Runs tunnelctl to its end, with `stdin` on its standard input."""
-    return subprocess.run([*program, *arguments], input=stdin, capture_output=True, env=environment(env), timeout=seconds)
+    return subprocess.run(
+        [*(program or MODULE), *arguments], input=stdin, capture_output=True, env=environment(env), timeout=seconds
+    )
 
 
 def connect(proxy: str, target: str, *options: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> Bytes:

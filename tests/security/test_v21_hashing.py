@@ -255,6 +255,7 @@ def test_many_tunnels_of_a_browser_cost_few_hashes(tmp_path: Path, monkeypatch: 
         for client in clients:
             client.send(connect_request(NOBODY_LISTENS, basic("alice", "secret")))
         wait_until(lambda: hashes.waiting("127.0.0.1") == 30 - users.MAX_CONCURRENT_HASHES, SECONDS, "all other logins queued")
+        wait_until(lambda: len(hashes.begun) == users.MAX_CONCURRENT_HASHES, SECONDS, "the first logins begun")
         hashes.finish()
         assert {client.answer().status for client in clients} == {502}
         for client in clients:

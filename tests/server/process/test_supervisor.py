@@ -583,7 +583,7 @@ def test_m6_a_slow_file_is_reported_and_takes_effect_when_it_arrives(count: str,
             with ScriptedServer(echo) as target, serve.client() as client:
                 assert client.tunnel(target.authority).echoes()
             process.send_signal(signal.SIGHUP)
-            assert "still being read because of an earlier SIGHUP" in serve.line()
+            assert "the files are still being read after an earlier SIGHUP" in serve.line()
             os.write(writer, b"[[allow]]\ntargets = ['127.0.0.1:*', '*:22']\n")
             os.close(writer)
             # With two workers three processes read, and only one of them gets what comes through a pipe.
