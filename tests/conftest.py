@@ -18,10 +18,11 @@ from tests.peers.events import checking
 from tests.peers.process import ended_within, give_programs_their_signals, missing
 
 _FOREIGN_SETTING = re.compile(r"(?i)^(?:.*_proxy|tunnelctl_(?!poller$).*|ncat_proxy_auth|netrc|columns|lines)$")
-# Their tests know of no poller.
+# Their tests run no event loop.
 _WITHOUT_POLLER = [
-    Path(__file__).parent / name
-    for name in ("files", "man", "proto", "cli/parse", "cli/render", "cli/setup", "cli/spec", "test_structure.py")
+    *(Path(__file__).parent / name for name in ("files", "proto", "cli/parse", "cli/render", "cli/setup", "cli/spec")),
+    *(Path(__file__).parent / f"man/test_{name}.py" for name in ("documentation", "generate", "man", "messages")),
+    Path(__file__).parent / "test_structure.py",
 ]
 _PR_SET_CHILD_SUBREAPER = 36
 _LEAVE_SECONDS = 15.0

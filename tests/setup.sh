@@ -74,8 +74,10 @@ snap snapd
 [ -z "${CI:-}" ] || peers+='security_file_certgen squid-openssl
 '
 services='ssh squid postgresql redis-server krb5-kdc krb5-admin-server winbind nghttpx cntlm danted haproxy docker cron'
-# Those that only systemd starts.
-units='docker.socket containerd.service snapd.service snapd.socket'
+# Those that only systemd starts. snapd.seeded requires snapd's socket, and so would start it at the next boot.
+units='docker.socket containerd.service podman.socket podman.service podman-restart.service podman-auto-update.service
+podman-auto-update.timer snapd.service snapd.socket snapd.seeded.service snapd.apparmor.service snapd.aa-prompt-listener.service
+snapd.recovery-chooser-trigger.service'
 
 have() {
     PATH="$PATH:/usr/sbin:/sbin:/usr/lib/squid:$(echo /usr/lib/postgresql/*/bin | tr ' ' :)" command -v "$1" >/dev/null 2>&1
