@@ -174,7 +174,8 @@ def item(name: str, meaning: str) -> str:
 
 def status_keys() -> str:
     """Lists the keys of the description of a running program, and of the records in it."""
-    inner = {"listeners": ListenerFacts, "workers": WorkerFacts, "certificate": CertificateFacts, "reloads": Note, "warnings": Note}
+    notes = dict.fromkeys(("reloads", "warnings", "last_failure"), Note)
+    inner = {"listeners": ListenerFacts, "workers": WorkerFacts, "certificate": CertificateFacts, **notes}
     return "".join(
         item(key.name, key.meaning) + (keys_of_event(inner[key.name]) if key.name in inner else "")
         for key in keys_of(Status)

@@ -33,6 +33,7 @@ STATUS = Status(
     certificate=CertificateFacts(9.0, 3),
     reloads=[Note(2.0, "policy: 2 rules")],
     warnings=[Note(2.5, "something")],
+    last_failure=Note(2.75, "db.example:5432: a cause"),
 )
 TUNNELS = Tunnels(
     [

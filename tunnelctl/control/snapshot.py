@@ -49,7 +49,7 @@ class CertificateFacts(NamedTuple):
 
 
 class Note(NamedTuple):
-    """A reload or a warning.
+    """A reload, a warning or a failure.
 
     when: the time
     text: what happened
@@ -79,6 +79,7 @@ class Status(NamedTuple):
     certificate: that of the server; null without TLS
     reloads: the last reloads of its files, the newest last
     warnings: its last warnings, the newest last
+    last_failure: the last tunnel that `forward` or `run` could not open, and why; null if there was none
     """
 
     command: str
@@ -98,6 +99,7 @@ class Status(NamedTuple):
     certificate: CertificateFacts | None
     reloads: list[Note]
     warnings: list[Note]
+    last_failure: Note | None = None
 
 
 class TunnelFacts(NamedTuple):
@@ -204,13 +206,14 @@ def to_json(facts: object) -> Any:
 
 def status_from(answer: dict[str, Any]) -> Status:
     """Reads the answer of /status. Raises TypeError or KeyError if it is none."""
-    certificate = answer["certificate"]
+    certificate, failure = answer["certificate"], answer["last_failure"]
     lists = {
         "listeners": [ListenerFacts(**one) for one in answer["listeners"]],
         "workers": [WorkerFacts(**one) for one in answer["workers"]],
         "reloads": [Note(**one) for one in answer["reloads"]],
         "warnings": [Note(**one) for one in answer["warnings"]],
         "certificate": None if certificate is None else CertificateFacts(**certificate),
+        "last_failure": None if failure is None else Note(**failure),
     }
     return Status(**{**answer, **lists})
 

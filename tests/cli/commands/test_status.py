@@ -1,16 +1,20 @@
 """`tunnelctl status`."""
 
 import json
+import re
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
 from tests.peers.instances import PATIENT
+from tests.peers.process import free_port
 from tests.peers.program import Forward, Serve, run
+from tests.peers.scripted import ScriptedServer, echo
+from tests.server.harness import Client
 from tunnelctl.status import ExitStatus
 
 
@@ -38,6 +42,22 @@ def test_it_lists_what_runs(env: dict[str, str]) -> None:
         assert work["answers"] is edge["answers"] is True
         only = status("work", "--json", env=env).splitlines()
         assert [json.loads(line)["name"] for line in only] == ["work"]
+
+
+def test_it_tells_of_a_proxy_that_was_bypassed_and_of_a_tunnel_that_failed(env: dict[str, str]) -> None:
+    """Of a forward in the background, nobody sees the warnings."""
+    with ScriptedServer(echo) as target:
+        dead = f"http://127.0.0.1:{free_port()}"
+        with Forward("-x", f"{dead},direct", "-L", f"0:{target.authority}", "--name", "work", env=env) as forward:
+            with Client(("127.0.0.1", forward.port)) as client:
+                assert client.echoes()
+            assert "tunnels go directly to their targets until a proxy can be reached\n" in status(env=env).decode()
+        with Forward("-x", dead, "-L", f"0:{target.authority}", "--name", "work", env=env) as forward:
+            with Client(("127.0.0.1", forward.port)) as client, suppress(ConnectionResetError):
+                assert client.rest() == b""
+            cause = f"{target.authority}: cannot connect to proxy 127.0.0.1:{dead.rpartition(':')[2]}: connection refused"
+            assert re.search(rf"^    failed \ds ago: {re.escape(cause)}$", status(env=env).decode(), re.MULTILINE)
+            assert json.loads(status("--json", env=env))["last_failure"]["text"] == cause
 
 
 def test_nothing_runs(env: dict[str, str]) -> None:

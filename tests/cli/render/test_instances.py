@@ -4,7 +4,7 @@ import pytest
 
 from tests.peers.instances import STATUS
 from tunnelctl.cli.render.instances import Listed, instances, listeners, route, state
-from tunnelctl.control.snapshot import ListenerFacts
+from tunnelctl.control.snapshot import ListenerFacts, Note
 
 SERVE = STATUS._replace(command="serve", name="proxy", pid=12, listeners=[ListenerFacts("127.0.0.1:3128")], route=[])
 TWO = STATUS._replace(listeners=[*STATUS.listeners, ListenerFacts("127.0.0.1:1080")], route=["http://a:1,http://b:2", "http://c:3"])
@@ -33,6 +33,17 @@ def test_otherwise_listeners_and_route_follow_whole():
     ]
 
 
+@pytest.mark.parametrize("width", [80, 132])
+def test_the_last_warning_and_the_last_failure_follow(width):
+    warned = STATUS._replace(
+        now=100.0, warnings=[Note(1.0, "old"), Note(25.0, "the proxy is gone")], last_failure=Note(95.0, "h:22: why")
+    )
+    lines = instances([Listed("db", warned), Listed("proxy", SERVE)], width)
+    place = lines.index("    warning 1m15s ago: the proxy is gone")
+    assert lines[place + 1] == "    failed 5s ago: h:22: why"
+    assert lines[place + 2].startswith("proxy ")
+
+
 @pytest.mark.parametrize("width", [40, 80])
 def test_lines_fit_the_width_with_figures_of_any_size(width):
     huge = TWO._replace(sent=999 << 40, received=999 << 40, tunnels=1234567, pid=4194304, started=0.0)
@@ -41,7 +52,10 @@ def test_lines_fit_the_width_with_figures_of_any_size(width):
 
 
 def test_v55_texts_of_a_program_are_escaped():
-    hostile = STATUS._replace(listeners=[ListenerFacts("unix:/tmp/\x1b[2J", "a" * 90)], command="\x1b]0;x\x07")
+    note = Note(0.0, "no such host: \x1b[2J")
+    hostile = STATUS._replace(
+        listeners=[ListenerFacts("unix:/tmp/\x1b[2J", "a" * 90)], command="\x1b]0;x\x07", warnings=[note], last_failure=note
+    )
     assert all(line.isprintable() for line in instances([Listed("db", hostile)]))
 
 

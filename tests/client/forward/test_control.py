@@ -343,16 +343,22 @@ def test_a_directory_of_another_user_is_refused(runtime: Path) -> None:
     assert hint_of(caught.value) == ELSEWHERE
 
 
-def test_a_signal_closes_it_at_once_and_its_tunnels_may_end(proxy: ScriptedServer, runtime: Path) -> None:
+def test_after_a_signal_its_tunnels_may_end_and_its_name_is_free(proxy: ScriptedServer, runtime: Path) -> None:
     with Forward("--name", "work", "-x", proxy.url, env=env(runtime)) as forward:
         with ask(str(runtime / "tunnelctl/work.sock")) as client:
             assert client.exactly(len(CONTINUE + ESTABLISHED)) == CONTINUE + ESTABLISHED
             forward.process.terminate()
             wait_until(lambda: "draining" in forward.log())
-            assert files(runtime) == {}
+            retired = f"work-{forward.process.pid}"
+            assert files(runtime) == {f"{retired}.sock": 0o600}
+            listed = run("status", retired, env=env(runtime)).stdout.decode()
+            assert re.search(rf"^{retired} .*\n(?s:.*)    draining$", listed, re.MULTILINE), listed
+            with ask(str(runtime / f"tunnelctl/{retired}.sock")) as late:
+                assert late.rest() == b""
             client.send(b"still here")
             assert client.exactly(10) == b"still here"
         assert ended_within(forward.process.pid, SOON)
+        assert files(runtime) == {}
         forward.ended_on_purpose = True
     assert re.search(r"draining: 1 open", forward.log())
 

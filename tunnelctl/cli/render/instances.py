@@ -53,6 +53,15 @@ def state(listed: Listed) -> str:
     return listed.trouble or ("draining" if draining else "")
 
 
+def notes(listed: Listed) -> list[str]:
+    """Describes the last warning, and the last tunnel that could not be opened."""
+    status = listed.status
+    if status is None:
+        return []
+    last = (("warning", status.warnings[-1] if status.warnings else None), ("failed", status.last_failure))
+    return [f"{word} {age(status.now - note.when)} ago: {note.text}" for word, note in last if note is not None]
+
+
 def of_status(get: Callable[[Status], T]) -> Callable[[Listed], T | None]:
     """Returns a function that reads a value from a program's status; None if it never answered."""
     return lambda listed: None if listed.status is None else get(listed.status)
@@ -86,13 +95,17 @@ def instances(every: Sequence[Listed], width: int = WIDTH) -> list[str]:
     narrow_columns = (NAME, COMMAND, PID, TUNNELS, SENT, RECEIVED, *rates, UP)
     whole = fit((*narrow_columns, *DETAILS), every, None)
     if sum(placed.width + GAP for placed in whole) - GAP <= width:
-        return [_joined(titles(whole)), *(_joined(cells(whole, one)) for one in every)]
+        rows = ([_joined(cells(whole, one)), *_indented(notes(one))] for one in every)
+        return [_joined(titles(whole)), *(line for row in rows for line in row)]
     narrow = fit(narrow_columns, every, width, GAP)
     lines = [_joined(titles(narrow))]
     for one in every:
-        details = (*listeners(one), route(one), state(one))
-        lines += [_joined(cells(narrow, one)), *(INDENT + printable(text, TEXT_LIMIT) for text in details if text)]
+        lines += [_joined(cells(narrow, one)), *_indented([*listeners(one), route(one), state(one), *notes(one)])]
     return lines
+
+
+def _indented(details: Sequence[str]) -> list[str]:
+    return [INDENT + printable(text, TEXT_LIMIT) for text in details if text]
 
 
 def _joined(row: Sequence[str]) -> str:

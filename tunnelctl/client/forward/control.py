@@ -14,6 +14,7 @@ from collections.abc import Callable
 from tunnelctl.client.forward.session import LocalSession, Sessions
 from tunnelctl.control.directory import is_same_user
 from tunnelctl.control.endpoint import Endpoint
+from tunnelctl.errors import Refused
 from tunnelctl.proto.http1.render import CONTINUE
 from tunnelctl.proto.local_port import CONNECT, PLAIN, LocalRequest
 from tunnelctl.stream.accept import Serve
@@ -51,6 +52,8 @@ class ControlSession(LocalSession):
 
     async def answer(self, request: LocalRequest) -> None:
         if request.protocol != PLAIN:
+            if self._shared.draining.is_set():
+                raise Refused("this forward", "it is ending", "forward-ending")
             super().check_limit()
         if request.protocol == CONNECT:
             await self.stream.send_all(CONTINUE)

@@ -80,17 +80,18 @@ async def _forward(
     read_again: Callable[[], Given] | None,
     ready: Callable[[], None],
 ) -> int:
-    planner = RoutePlanner(options.reach, environ, trace, pooled=True)
+    activity = Activity(trace)
+    planner = RoutePlanner(options.reach, environ, activity, pooled=True)
     # Asks now: before other programs use the terminal, and before any client waits for a tunnel.
     await planner.prepare(ask_now=True, list_ignored=options.output.detailed)
     raise_descriptor_limit()
     local_listeners = open_listeners(locals_, options.reach.keepalive, environ)
-    reader = SetupReader(read_again or (lambda: (options, check)), options, local_listeners, environ, trace)
+    reader = SetupReader(read_again or (lambda: (options, check)), options, local_listeners, environ, activity)
     setup = Reloadable("configuration", reader.load, Setup(options, planner, check), warn=reader.warn)
     with ExitStack() as stack:
         stack.callback(close_local_listeners, local_listeners)
         refuse_strangers(local_listeners, check is not None, options.open_proxy)
-        forwarder = Forwarder(setup, local_listeners, trace)
+        forwarder = Forwarder(setup, local_listeners, activity)
         control = forwarder.open_private(stack, "forward", environ, reader.published(setup.current))
         if control is not None:
             reader.publish = control.publish
@@ -103,14 +104,17 @@ async def _forward(
 class Forwarder:
     """The open local ports and the control socket, and what they share."""
 
-    def __init__(self, setup: Reloadable[Setup], local_listeners: list[LocalListener], trace: Trace) -> None:
-        """Raises UsageProblem if the nearest proxy is one of the local ports."""
+    def __init__(self, setup: Reloadable[Setup], local_listeners: list[LocalListener], activity: Activity) -> None:
+        """activity: the trace of the planner as well, whose warnings belong to the status
+
+        Raises UsageProblem if the nearest proxy is one of the local ports.
+        """
         self._setup, self._local_listeners = setup, local_listeners
-        self.trace = self._activity = Activity(trace)
+        self.trace = self._activity = activity
         self._applied = setup.current
         options, planner, _ = setup.current
         refuse_own_ports(planner.outlook(None).chains, (local_listener.address for local_listener in local_listeners))
-        self.sessions = Sessions(setup, self.trace, trace if options.output.verbose > 1 else silent)
+        self.sessions = Sessions(setup, activity, activity if options.output.verbose > 1 else silent)
         self._control: Control | None = None
         self._admin: ListenAddress | None = None
         self.private: list[tuple[socket.socket, Serve]] = []  # stays open while connections drain
@@ -138,7 +142,7 @@ class Forwarder:
         pages = pages_of(self._overview(command))
         if self._control is not None:
             endpoint = Endpoint(pages, self._control.address, self.trace)
-            self.served.append((self._control.listener, serving(self.sessions, endpoint)))
+            self.private.append((self._control.listener, serving(self.sessions, endpoint)))
         if options.admin is not None:
             admin = listen(parse_admin(options.admin, options.open_admin), options.reach.keepalive, option="admin")
             self._admin = bound_address(admin)
@@ -199,7 +203,7 @@ class Forwarder:
     def _close(self) -> None:
         close_local_listeners(self._local_listeners)
         if self._control is not None:
-            self._control.close()
+            self._control.retire()
 
     async def start_helpers(self, helpers: Nursery) -> None:
         """Starts the tasks that run beside the sessions, and lets them begin: no change of the network is missed after this."""

@@ -14,7 +14,17 @@ from tunnelctl.client.forward.session import LocalSession, Sessions
 from tunnelctl.control.journal import Journal
 from tunnelctl.control.rates import Rate, Rates
 from tunnelctl.control.slices import in_slices
-from tunnelctl.control.snapshot import EndedFacts, ListenerFacts, Recent, RefusalCount, RefusedFacts, Status, TunnelFacts, Tunnels
+from tunnelctl.control.snapshot import (
+    EndedFacts,
+    ListenerFacts,
+    Note,
+    Recent,
+    RefusalCount,
+    RefusedFacts,
+    Status,
+    TunnelFacts,
+    Tunnels,
+)
 from tunnelctl.events import Event, Explained, Trace
 
 LAST = 100  # of each kind
@@ -55,6 +65,14 @@ class Activity(Journal):
         before = self._reasons.get(key, RefusalCount(*key, "", 0, 0.0))
         self._reasons[key] = before._replace(number=before.number + 1, last=refused.when)
 
+    @property
+    def last_failure(self) -> Note | None:
+        """The last failure, in words."""
+        if not self._refused:
+            return None
+        last = self._refused[-1]
+        return Note(last.when, f"{last.target}: {last.details}" if last.target else last.details)
+
     def recent(self, failed_logins: int) -> Recent:
         """Describes all of it."""
         return Recent(list(self._ended), list(self._refused), list(self._reasons.values()), [], failed_logins, 0)
@@ -89,6 +107,7 @@ class ForwardOverview:
             certificate=None,
             reloads=activity.reloads,
             warnings=activity.warnings,
+            last_failure=activity.last_failure,
         )
 
     async def tunnels(self) -> Tunnels:

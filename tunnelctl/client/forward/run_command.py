@@ -11,6 +11,7 @@ from tunnelctl import events
 from tunnelctl.client.forward.forwarder import Forwarder
 from tunnelctl.client.forward.listeners import ForwardSpec, close_local_listeners, open_listeners, parse_local, refuse_strangers
 from tunnelctl.client.forward.options import ForwardOptions
+from tunnelctl.client.forward.overview import Activity
 from tunnelctl.client.forward.setup import Check, Setup
 from tunnelctl.client.route.planner import RoutePlanner
 from tunnelctl.engine.kernel import Nursery, run
@@ -55,7 +56,8 @@ def run_command(options: ForwardOptions, environ: Mapping[str, str], trace: Trac
 async def _run_behind(
     options: ForwardOptions, locals_: list[ForwardSpec], environ: Mapping[str, str], trace: Trace, more: Variables
 ) -> int:
-    planner = RoutePlanner(options.reach, environ, trace, pooled=True)
+    trace = activity = Activity(trace)
+    planner = RoutePlanner(options.reach, environ, activity, pooled=True)
     await planner.prepare(ask_now=True, list_ignored=options.output.detailed)  # before the command has the terminal
     local_listeners = open_listeners(locals_, options.reach.keepalive, environ)
     with ExitStack() as stack:
@@ -63,7 +65,7 @@ async def _run_behind(
         refuse_strangers(local_listeners, login=True, open_proxy=options.open_proxy)
         password = secrets.token_urlsafe(PASSWORD_BYTES)
         setup = Setup(options, planner, _only(USER, password))
-        forwarder = Forwarder(Reloadable("configuration", lambda: setup, setup), local_listeners, trace)
+        forwarder = Forwarder(Reloadable("configuration", lambda: setup, setup), local_listeners, activity)
         forwarder.warn_of_strangers()
         direct = options.reach.pac is None and not any(planner.outlook(None).chains)
         if direct and not options.reach.proxy:
