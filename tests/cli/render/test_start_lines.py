@@ -64,8 +64,9 @@ def test_the_text_of_the_start_lines():
         ({"reach": "network", "users": 2}, "anyone, login required (2 users)"),
         ({"reach": "network", "client_ca": "ca.pem"}, "anyone, certificate of ca.pem required"),
         ({"users": 2, "client_ca": "ca.pem"}, "this machine, login required (2 users), certificate of ca.pem required"),
-        ({"personal": True, "networks": ["10.0.0.0/8", "::1"]}, "10.0.0.0/8, ::1"),
-        ({"personal": True, "networks": ["10.0.0.0/8"], "users": 2}, "10.0.0.0/8, login required (2 users)"),
+        ({"personal": True, "reach": "network", "networks": ["10.0.0.0/8", "::1"]}, "10.0.0.0/8, ::1"),
+        ({"personal": True, "reach": "network", "networks": ["10.0.0.0/8"], "users": 2}, "10.0.0.0/8, login required (2 users)"),
+        ({"reach": "machine", "networks": ["10.0.0.0/8", "127.0.0.1"]}, "this machine"),
         ({"personal": True, "reach": "network", "users": 2}, "anyone, login required (2 users)"),
         ({"personal": True}, "nobody: the rules name users, and no login is set up"),
     ],
@@ -89,4 +90,5 @@ def test_a_long_list_is_cut_at_80_columns(name, after):
 
 def test_a_list_has_at_least_one_value():
     assert listed("targets", ["a" * 90, "b"]) == "a" * 90 + " and 1 more"
+    assert listed("targets", ["a", "b"], after="c" * 90) == "a and 1 more" + "c" * 90
     assert listed("targets", []) == ""

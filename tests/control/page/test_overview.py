@@ -61,7 +61,7 @@ def test_rates_are_summed_as_far_as_they_are_known():
 def test_panels():
     html = panels(status(workers=[WorkerFacts(0, 4130, 0.1), WorkerFacts(1, 4131, 31.0)]))
     assert '<th scope="row">127.0.0.1:2222</th><td>git.example.com:22</td>' in html
-    assert '<th scope="row">192.0.2.10:3128</th><td>any target</td>' in html
+    assert '<th scope="row">192.0.2.10:3128</th><td>what its rules allow</td>' in html
     assert "<li>https://proxy-a.example.net:3129 or https://proxy-b.example.net:3129</li>" in html
     assert "<em>silent for 31s</em>" in html
     assert html.count("responds") == 1

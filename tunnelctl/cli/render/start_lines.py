@@ -38,7 +38,7 @@ def listed(name: str, values: Sequence[str], after: str = "") -> str:
     after: what follows the list on the line
     """
     columns = WIDTH - len(f"tunnelctl: {name}: {after}")
-    texts = [*map(show, values[:columns])]  # no more fit
+    texts = [*map(show, values[: max(columns, 1)])]  # no more fit
     for count in range(len(texts), 0, -1):
         left = len(values) - count
         text = ", ".join(texts[:count]) + (f" and {left} more" if left else "")
@@ -50,7 +50,7 @@ def listed(name: str, values: Sequence[str], after: str = "") -> str:
 def clients(facts: Facts) -> str:
     """Describes the clients that may use the proxy: where they are, and the login or the certificate that they need."""
     needs = ", ".join(("", *requirements(facts)))
-    if facts["networks"]:
+    if facts["networks"] and facts["reach"] == "network":
         return listed("clients", facts["networks"], needs)
     if facts["personal"] and not needs:
         return "nobody: the rules name users, and no login is set up"

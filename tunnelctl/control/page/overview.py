@@ -82,10 +82,6 @@ def _panel(name: str, heading: str, content: str) -> str:
     return f'<section aria-labelledby="{name}-title"><h2 id="{name}-title">{heading}</h2>\n{content}</section>\n'
 
 
-_LISTENERS = (
-    Column("Address", lambda one: text(one.address)),
-    Column("Leads to", lambda one: text(one.target) if one.target else "any target"),
-)
 _WORKERS = (
     Column("Worker", lambda one: str(one.number)),
     Column("Process", lambda one: str(one.pid)),
@@ -94,7 +90,12 @@ _WORKERS = (
 
 
 def _listeners(status: Status) -> str:
-    return table("listeners", _LISTENERS, status.listeners) if status.listeners else '<p class="none">Nothing.</p>'
+    chosen = "what its rules allow" if status.command == "serve" else "any target"
+    columns = (
+        Column("Address", lambda one: text(one.address)),
+        Column("Leads to", lambda one: text(one.target) if one.target else chosen),
+    )
+    return table("listeners", columns, status.listeners) if status.listeners else '<p class="none">Nothing.</p>'
 
 
 def _route(route: Sequence[str]) -> str:
