@@ -10,7 +10,7 @@ from tests.peers.program import run
 from tests.server.harness import Names
 from tunnelctl.cli.commands import check_policy as under_test
 from tunnelctl.cli.commands.check_policy import CheckOptions, run_check
-from tunnelctl.errors import AddressError, NameNotFound, SettingsError, UsageProblem
+from tunnelctl.errors import AddressError, NameNotFound, SettingsError, Unreachable, UsageProblem
 from tunnelctl.status import ExitStatus
 
 POLICY = """
@@ -116,6 +116,12 @@ def test_rules_of_the_command_line_are_added_to_the_file(policy):
 def test_a_name_without_an_address_is_an_error(policy, monkeypatch):
     Names(monkeypatch, gone_test=[socket.gaierror(socket.EAI_NONAME, "x")])
     with pytest.raises(NameNotFound, match=r"cannot resolve gone\.test: no such host"):
+        run_check(CheckOptions(), [policy, "gone.test:443"])
+
+
+def test_a_silent_name_service_is_no_missing_name(policy, monkeypatch):
+    Names(monkeypatch, gone_test=[socket.gaierror(socket.EAI_AGAIN, "x")])
+    with pytest.raises(Unreachable, match=r"cannot resolve gone\.test: the name service does not answer"):
         run_check(CheckOptions(), [policy, "gone.test:443"])
 
 

@@ -1,13 +1,14 @@
 """`tunnelctl check-policy`: shows what `serve` would decide, and why; server.policy.rules makes the decision."""
 
 import json
+import socket
 from typing import NamedTuple
 
 from tunnelctl.cli.parse.values import read_target, wrong_words
 from tunnelctl.cli.render.console import write_stdout
 from tunnelctl.engine.kernel import run
 from tunnelctl.engine.resolver import complete_names_only, resolve
-from tunnelctl.errors import AddressError, NameNotFound, UsageProblem
+from tunnelctl.errors import AddressError, NameNotFound, Unreachable, UsageProblem
 from tunnelctl.proto.address import Address, is_ip, parse_host
 from tunnelctl.server.policy.file import load_policy
 from tunnelctl.server.policy.rules import Decision, Policy, client_network, explain
@@ -70,7 +71,10 @@ def _look_up(target: Address) -> list[str]:
     try:
         found = run(lambda: resolve(target.host, target.port))
     except (OSError, UnicodeError) as error:
-        raise NameNotFound(f"cannot resolve {target.host}", "no such host", "no-address") from error
+        what = f"cannot resolve {target.host}"
+        if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
+            raise Unreachable(what, "the name service does not answer", "no-name-service") from error
+        raise NameNotFound(what, "no such host", "no-address") from error
     return [address.host for address in found]
 
 
