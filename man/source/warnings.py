@@ -7,7 +7,7 @@ WARNINGS = (
     "{address} can be reached from other machines, and they need no login to use it",
     "--users has no effect: a port that leads to one target cannot require a login",
     "Host is {host} for the nearest proxy, and not the target, which RFC 9112 requires",
-    "access log {path}: opening it takes too long: the old one stays in use until then",
+    "access log {path}: opening it takes too long: the old one stays in use meanwhile",
     "access log {path}: {reason}: the old one stays in use",
     "access log: the last write has not completed: {n} records may be lost",
     "access log: {reason}: {n} records lost so far",
@@ -37,6 +37,7 @@ WARNINGS = (
     "no proxy is configured: the command connects directly",
     "the lines name no proxy: TUNNELCTL_PROXY, the settings file or https_proxy has to name it when ssh starts; -x URL puts "
     "it into the lines, and `tunnelctl check` looks for one",
+    "the lines name no proxy, so {variable} must be set wherever ssh is started; -x URL puts the proxy into the lines",
     "no new connections: {reason}; {n} remain open",
     "proxy {proxy} can be reached again: tunnels go through it",
     "{what}: {cause}: tunnels go directly to their targets until a proxy can be reached",

@@ -186,7 +186,7 @@ def test_the_output_can_be_appended_to_any_gitconfig(tmp_path: Path, before: str
 
 def said(*words: str) -> list[str]:
     told: list[str] = []
-    ssh_config(parse(["ssh-config", "--git", *words]), lambda event: told.append(event.facts()["text"]))
+    ssh_config(parse(["ssh-config", "--git", *words]), {}, lambda event: told.append(event.facts()["text"]))
     return told
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.client.harness import TraceLog
 from tests.peers.openssh import HOST, Sshd, sshd
 from tests.peers.process import path_of
 from tests.peers.program import RUN_SECONDS, SCRIPT, Forward, Serve, environment
-from tunnelctl.cli.commands.ssh_config import HEADING, program, quote, ssh_config
+from tunnelctl.cli.commands.ssh_config import HEADING, NO_PROXY, program, quote, ssh_config
 from tunnelctl.cli.parse.typer_app import parse
 from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.errors import UsageProblem
@@ -45,7 +46,28 @@ def printed(*words: str) -> str:
 
 
 def text(*words: str) -> str:
-    return ssh_config(parse(["ssh-config", *words]), silent)
+    return ssh_config(parse(["ssh-config", *words]), {}, silent)
+
+
+@pytest.mark.parametrize(
+    ("environ", "warning"),
+    [
+        ({}, NO_PROXY),
+        ({"https_proxy": "http://p.test:1"}, "the lines name no proxy, so https_proxy must be set wherever ssh is started; "),
+        (
+            {"TUNNELCTL_PROXY": "http://p.test:1"},
+            "the lines name no proxy, so TUNNELCTL_PROXY must be set wherever ssh is started; ",
+        ),
+        ({"XDG_CONFIG_HOME": "{home}", "https_proxy": "http://p.test:1"}, ""),
+    ],
+    ids=["nothing", "https_proxy", "TUNNELCTL_PROXY", "settings file"],
+)
+def test_lines_without_a_proxy_depend_on_what_ssh_finds(environ: dict[str, str], warning: str, tmp_path: Path) -> None:
+    (tmp_path / "tunnelctl").mkdir()
+    (tmp_path / "tunnelctl/config.toml").write_text('[defaults]\nproxy = "http://q.test:1"\n')
+    trace = TraceLog()
+    ssh_config(parse(["ssh-config", "h"]), {name: value.format(home=tmp_path) for name, value in environ.items()}, trace)
+    assert [str(event["text"]).startswith(warning) for event in trace.named("warning")] == [True] * bool(warning)
 
 
 # --- in real use

@@ -162,7 +162,7 @@ def refuse_flags(pairs: list[Pair], group: str, other: str) -> None:
 def ssh_config(call: Call) -> int:
     from tunnelctl.cli.commands import ssh_config
 
-    write_stdout(ssh_config.ssh_config(call, Console()))
+    write_stdout(ssh_config.ssh_config(call, os.environ, Console()))
     return ExitStatus.OK
 
 

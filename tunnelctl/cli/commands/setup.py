@@ -101,10 +101,10 @@ def advise(tool: Tool, call: Call, options: SetupOptions, environ: Mapping[str, 
     """Returns the output for a tool. Raises TunnelctlError."""
     typed = own_flags(call.pairs)
     if tool.name == SSH and options.dynamic is None:
-        return ssh_advice(tool, call, typed, None, trace)
+        return ssh_advice(tool, call, typed, None, environ, trace)
     choice = choose(tool, options.reach, options.dynamic, typed, environ)
     if tool.name == SSH:
-        return ssh_advice(tool, call, [(PROXY, choice.proxy.url)], choice, trace)
+        return ssh_advice(tool, call, [(PROXY, choice.proxy.url)], choice, environ, trace)
     wanted = tool.settings(choice.proxy)
     if not isinstance(tool.form, Commands):
         return Advice(tool, rendered(tool.form, wanted), wanted, choice)
@@ -129,10 +129,12 @@ def rendered(form: Format, wanted: Settings) -> str:
         raise UsageProblem("setup", "the user name has a control character", "setup-user") from None
 
 
-def ssh_advice(tool: Tool, call: Call, flags: list[Pair], choice: Choice | None, trace: Trace) -> Advice:
+def ssh_advice(
+    tool: Tool, call: Call, flags: list[Pair], choice: Choice | None, environ: Mapping[str, str], trace: Trace
+) -> Advice:
     """Returns the output of `ssh-config` for the given hosts; by default for the sites that accept ssh on port 443."""
     flags = [*flags, *(pair for pair in call.pairs if pair[0].name == "port-443")]
-    lines = ssh_config(Call("ssh-config", flags, call.words[1:] or list(PORT_443)), trace).removeprefix(HEADING)
+    lines = ssh_config(Call("ssh-config", flags, call.words[1:] or list(PORT_443)), environ, trace).removeprefix(HEADING)
     assert not isinstance(tool.form, Commands)
     return Advice(tool, lines, tool.form.read(lines), choice)
 

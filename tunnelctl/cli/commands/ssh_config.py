@@ -7,11 +7,12 @@ starts, and tunnelctl itself. git is a fourth.
 import os
 import shlex
 import sys
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from tunnelctl import events
 from tunnelctl.cli.parse.call import Call
-from tunnelctl.cli.parse.settings import check_via
+from tunnelctl.cli.parse.settings import check_via, complete
 from tunnelctl.cli.parse.values import Pair, build
 from tunnelctl.cli.render.text import mask
 from tunnelctl.cli.spec.flag import FILE, Flag
@@ -45,7 +46,7 @@ class SSHOptions(NamedTuple):
     via: str | None = None
 
 
-def ssh_config(call: Call, trace: Trace) -> str:
+def ssh_config(call: Call, environ: Mapping[str, str], trace: Trace) -> str:
     """Returns the text to print. `trace` receives warnings about what the file cannot express. Raises UsageProblem."""
     if not call.words:
         raise UsageProblem("ssh-config", "missing argument HOST", "missing-host")
@@ -61,8 +62,8 @@ def ssh_config(call: Call, trace: Trace) -> str:
     plain = given.reach.http != "2" and all(map(can_pass, chains))
     passes = (of_forward or plain) and not given.idle_timeout  # which needs a process that stays
     named = given.reach.proxy or given.reach.pac or given.via or any(flag.name == "profile" for flag, _ in call.pairs)
-    if not (named or given.git):
-        trace(events.Warning(NO_PROXY))
+    if not (named or given.git) and (warning := _unnamed(environ)):
+        trace(events.Warning(warning))
     settings = {"ProxyCommand": proxy_command(own, passes), **({"ProxyUseFdpass": "yes"} if passes else {})}
     if not given.git:
         flags = " ".join(quote(word) for pair in call.pairs for word in spelled(*pair))
@@ -70,6 +71,20 @@ def ssh_config(call: Call, trace: Trace) -> str:
     from tunnelctl.cli.commands.git_config import git_lines
 
     return HEADING + git_lines(call.words, settings, program(), list(dict.fromkeys(flag.spellings[0] for flag, _ in own)), trace)
+
+
+def _unnamed(environ: Mapping[str, str]) -> str:
+    """Returns what is wrong with lines that name no proxy; "" if the settings file names it, which ssh will find as well."""
+    lasting = {name: value for name, value in environ.items() if not name.lower().endswith("_proxy")}
+    reach = complete("connect", [], lasting).build(SSHOptions).reach
+    if reach.proxy or reach.pac:
+        return ""
+    reach = complete("connect", [], environ).build(SSHOptions).reach
+    selection = select_proxies(None, reach.proxy, environ)
+    if not any(selection.chains):
+        return NO_PROXY
+    origin = reach.proxy_origin if reach.proxy else selection.origin
+    return f"the lines name no proxy, so {origin} must be set wherever ssh is started; -x URL puts the proxy into the lines"
 
 
 def own_flags(pairs: list[Pair]) -> list[Pair]:
