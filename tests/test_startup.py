@@ -106,6 +106,11 @@ OTHER_LINES = (
     "ssh-config host",
     "setup curl -x http://proxy:1",
     "status",
+    "top --json",
+    "stop nothing",
+    "hash-password",
+    "completion bash",
+    "help status",
     "check-policy policy.toml host 22",
     "check -x http://127.0.0.1:1 host 22",
     "forward -x direct -L 192.0.2.1:1:host:22 --open-proxy",
@@ -116,7 +121,7 @@ RUN = "import sys; from tunnelctl.cli.main import main; main(sys.argv[1:]); prin
 
 @pytest.mark.parametrize("line", OTHER_LINES)
 def test_no_plain_line_of_another_command_loads_typer(line):
-    """Typer takes longer than most commands: 100 ms. Shells start `env` for each prompt window, scripts start `status`."""
+    """Typer takes longer than most commands. Shells start `env` for each prompt window, scripts start `status`."""
     environ = {"XDG_RUNTIME_DIR": "/nonexistent", "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", RUN, *line.split()], capture_output=True, env=environ, timeout=20, text=True)
     modules = done.stdout.splitlines()[-1].split()

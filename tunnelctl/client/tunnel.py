@@ -334,7 +334,13 @@ def without_proxy(route: Route) -> Facts:
     """Facts about a route without a proxy: why there is none. Empty if there is one, or if the user chose to use none."""
     if route.hops or route.origin == "-x":
         return _NO_FACTS
-    return {"unused": route.unused, "without": route.origin, "unnamed": route.origin == NOT_CONFIGURED}
+    unnamed = route.origin == NOT_CONFIGURED and not _is_this_machine(route.target.host)
+    return {"unused": route.unused, "without": route.origin, "unnamed": unnamed}
+
+
+def _is_this_machine(host: str) -> bool:
+    """Returns whether no proxy could be of help, by the most common spellings."""
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _unreached(route: Route) -> Facts:

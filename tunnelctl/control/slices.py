@@ -1,4 +1,4 @@
-"""Builds long lists in slices: meanwhile the tunnels of the process wait for one slice, and not for the whole list."""
+"""Builds long lists in slices, so that the tunnels of the process wait for one slice at a time while it calls `make`."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ class Server:
         with move_on_after(LAST_SECONDS) as scope:
             await log.reopen()
         if scope.cancelled_caught:
-            self._trace(events.Warning(f"access log {log.path}: opening it takes too long: the old one stays in use until then"))
+            self._trace(events.Warning(f"access log {log.path}: opening it takes too long: the old one stays in use meanwhile"))
 
     async def _accept(self) -> int:
         serving: list[tuple[socket.socket, Serve]] = [(listener, self._serve_connection) for listener in self._listeners]

@@ -8,7 +8,7 @@ import stat
 import struct
 import sys
 from array import array
-from errno import EADDRINUSE
+from errno import EADDRINUSE, EADDRNOTAVAIL
 
 from tunnelctl.engine.resolver import with_port
 from tunnelctl.errors import AddressError, ListenError, reason
@@ -230,5 +230,7 @@ def _listen_error(address: ListenAddress, error: OSError, option: str = "") -> L
         code = "port-privileged"
     elif error.errno == EADDRINUSE:
         code = "path-in-use" if address.path else "port-in-use"
+    elif error.errno == EADDRNOTAVAIL:
+        code = "not-our-address"
     facts = {"given": option, "any_port": str(address._replace(port=0))}
     return ListenError(f"cannot listen on {address}", reason(error), code, facts=facts)

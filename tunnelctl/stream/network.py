@@ -40,7 +40,7 @@ _CACHE_INFO = 12  # RTA_CACHEINFO: the age of a route
 
 
 class Change(NamedTuple):
-    """Returns the content of a message: of a link, an address or a route, its state; None: it is gone."""
+    """The content of a message: of a link, an address or a route, its state; None: it is gone."""
 
     key: bytes
     state: int | None

@@ -123,6 +123,8 @@ def test_a_proxy_that_does_not_answer_has_its_cause_in_the_row() -> None:
 def test_the_last_line() -> None:
     assert lines(None, EVENTS[24])[-1] == f"works    {URL}; no proxy; {URL}, then {OTHER}"
     assert lines(None, EVENTS[25])[-1] == "fails    nothing works; exit status 75"
+    rows = lines(None, Outcome(False, 69, [""]))
+    assert rows[-2:] == ["works    no proxy", "fails    none of the proxies works; exit status 69"]
 
 
 LONG = "very-long-name-of-a-host.example.com:443"

@@ -78,14 +78,14 @@ def _alone(chains: tuple[Chain, ...], reach: ReachOptions) -> str:
         raise _needs_forward("several proxies")
     proxy = chains[0][0]
     if proxy.user is not None or reach.gives_login:
-        raise _needs_forward("a login")
+        raise _needs_forward("a login", "every program of the shell could read")
     if reach.header or reach.proxy_cacert or reach.proxy_cert or reach.proxy_pin or reach.proxy_insecure:
         raise _needs_forward("header fields or settings of TLS")
     return str(proxy._replace(scheme=_SCHEMES.get(proxy.scheme, proxy.scheme)))
 
 
-def _needs_forward(what: str) -> UsageProblem:
-    return UsageProblem("env", f"the route has {what}, which these variables cannot express", "env-needs-forward")
+def _needs_forward(what: str, why: str = "these variables cannot express") -> UsageProblem:
+    return UsageProblem("env", f"the route has {what}, which {why}", "env-needs-forward")
 
 
 def _port_of(via: str, reach: ReachOptions, environ: Mapping[str, str]) -> str:

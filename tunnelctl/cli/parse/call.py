@@ -1,4 +1,4 @@
-"""A parsed command line of any command, and its direct parser for plainly valid lines: it spares them Typer, and so 100 ms."""
+"""A parsed command line of any command, and its direct parser for plain lines, which spares them Typer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Call(NamedTuple):
 
 
 def plain_call(argv: list[str]) -> Call | None:
-    """Parses a plainly valid line; returns None if Typer must parse it. The flags are in the order of the help, as with Typer."""
+    """Parses a plain line; returns None if Typer must parse it. The flags are in the order of the help, as with Typer."""
     command = argv[0]
     if all(command != c.name for c in COMMANDS):
         return None

@@ -1,7 +1,7 @@
-"""The direct parser: reads plainly valid command lines without Typer and its 120 ms.
+"""The direct parser: splits plain command lines without Typer and its 120 ms.
 
-ssh starts a ProxyCommand for every connection, and a shell may run `tunnelctl env` at each start. For anything unusual, doubtful
-or wrong the parser returns None; Typer then parses the line and explains the error. On every line that this parser accepts, it
+ssh starts a ProxyCommand for every connection, and a shell may run `tunnelctl env` at each start. For anything unusual or doubtful
+the parser returns None; Typer then parses the line, and explains what is wrong in it. On every line that this parser accepts, it
 agrees with Typer; a property test verifies that. The path of `connect` is here; cli.parse.call has that of the other commands.
 """
 
@@ -24,7 +24,7 @@ def expand_short_form(argv: list[str]) -> list[str]:
 
 
 def parse_connect(argv: list[str], environ: Mapping[str, str]) -> ConnectLine | None:
-    """Parses a `connect` line. Returns None if Typer must parse it."""
+    """Parses a `connect` line. Returns None if it is not plainly valid."""
     found = split(argv) if argv[:1] == ["connect"] else None
     if found is None:
         return None

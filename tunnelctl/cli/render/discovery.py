@@ -175,7 +175,8 @@ class DiscoveryReport:
         if self._stopped:
             self._line(self._stopped, "", "stopped:", BAD)
         elif not facts["ok"]:
-            self._line(f"nothing works; exit status {facts['exit_status']}", "", "fails", BAD)
+            what = "none of the proxies works" if facts["working"] else "nothing works"
+            self._line(f"{what}; exit status {facts['exit_status']}", "", "fails", BAD)
 
     def warning(self, facts: Facts) -> None:
         """Prints a warning."""

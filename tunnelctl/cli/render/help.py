@@ -23,7 +23,7 @@ EMPHASIZED = re.compile(r"^(Usage:|[A-Z][A-Za-z ]*:$)|^(  )(-[\w-]+(?:, --[\w-]+
 
 
 def asked_for(argv: list[str]) -> str | None:
-    """Returns the text for a plain request for help or the version, 150 ms earlier than through Typer; None for anything else."""
+    """Returns the text for a plain request for help or the version, without Typer; None for anything else."""
     if argv in (["-V"], ["--version"]):
         return version()
     if argv in (["-h"], ["--help"]):

@@ -48,11 +48,23 @@ def mask(text: str) -> str:
 
 
 def mask_word(word: str) -> str:
-    """Masks one argument as a whole; the password may contain any character, including @."""
+    """Masks one argument as a whole; the password may contain any character, including @.
+
+    Several proxies, with commas between them, stay as they are if none shows a password.
+    """
+    if all(map(_is_masked, word.split(","))):
+        return word
     at = word.rfind("@")
     scheme = word.find("://")
     colon = word.find(":", scheme + 3 if scheme >= 0 else 0, max(at, 0))
     return word if colon < 0 else f"{word[: colon + 1]}***{word[at:]}"
+
+
+def _is_masked(url: str) -> bool:
+    """Returns whether a text is a URL that shows no password."""
+    _, found, rest = url.partition("://")
+    login = rest.rpartition("@")[0]
+    return bool(found) and login.partition(":")[2] in ("", "***")
 
 
 def clean(text: str) -> str:

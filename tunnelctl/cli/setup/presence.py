@@ -90,6 +90,6 @@ def _printed(words: list[str]) -> str:
         raise SettingsError(f"program {words[0]}", reason(error), "setup-program") from error
     except subprocess.TimeoutExpired as error:
         raise SettingsError(f"program {words[0]}", f"still running after {SECONDS:g} s", "setup-program") from error
-    if done.returncode != 0 and b"access denied" in done.stderr:  # snap(1), whose daemon answers root
+    if words[0] == "snap" and done.returncode != 0 and b"access denied" in done.stderr:  # its daemon answers root
         raise SettingsError(f"program {words[0]}", "only root may read its settings", "setup-root")
     return done.stdout.decode(errors="replace") if done.returncode == 0 else ""

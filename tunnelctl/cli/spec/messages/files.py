@@ -13,7 +13,12 @@ FILES = (
     declare(SettingsError, "too-large", ("{file}: larger than {n} KiB", "{file}: longer than {n} MiB")),
     declare(SettingsError, "setup-file", "configuration file {path}: {cause}"),
     declare(SettingsError, "setup-program", "program {program}: {reason}"),
-    declare(SettingsError, "setup-root", "program {program}: only root may read its settings", "run it with sudo"),
+    declare(
+        SettingsError,
+        "setup-root",
+        "program {program}: only root may read its settings",
+        "sudo tunnelctl setup snap --check -x URL",
+    ),
     declare(SettingsError, "nul-in-name", "{file}: its name contains a NUL"),
     declare(SettingsError, "encoding", ("{file}: UTF-16; it must be UTF-8", "{file}: not UTF-8")),
     declare(SettingsError, "first-line-too-long", "{file}: its first line is longer than {n} bytes"),

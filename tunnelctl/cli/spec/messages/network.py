@@ -61,6 +61,12 @@ _NOTHING_CAME = (
 NETWORK = (
     declare(NameNotFound, "no-address", "cannot resolve {host}: no such host", "give an address in place of the name"),
     declare(
+        Unreachable,
+        "no-name-service",
+        "cannot resolve {host}: the name service does not answer",
+        "give an address in place of the name",
+    ),
+    declare(
         NameNotFound,
         "name-unknown",
         ("cannot resolve {role} {host}: no such host", "cannot resolve {role} {host}: no IPv{family} address"),
@@ -291,6 +297,7 @@ NETWORK = (
     declare(Refused, "socks-unknown-reply", f"{ASKED}: unknown reply ({{reply}})"),
     declare(Refused, "loop", "tunnel to {target}: the next proxies lead back to this one"),
     declare(Refused, "too-many-to-target", "tunnel to {target}: too many to this target are being opened"),
+    declare(Refused, "forward-ending", "this forward: it is ending"),
     declare(Refused, "too-many-connections", "too many connections: the limit is {n}"),
     declare(Refused, "local-request-refused", "request to the local port: {cause}"),
     declare(
@@ -301,6 +308,7 @@ NETWORK = (
         "TUNNELCTL_DEBUG=1 in the environment shows the traceback",
     ),
     declare(ListenError, "cannot-listen", "cannot listen on {address}: {reason}"),
+    declare(ListenError, "not-our-address", "cannot listen on {address}: {reason}", "give an address that this machine has"),
     declare(
         ListenError,
         "port-privileged",

@@ -88,7 +88,10 @@ USAGE = (
     declare(
         UsageProblem,
         "env-needs-forward",
-        "env: the route has {what}, which these variables cannot express",
+        (
+            "env: the route has {what}, which these variables cannot express",
+            "env: the route has a login, which every program of the shell could read",
+        ),
         "run tunnelctl forward -D 8080 with the same settings, and then tunnelctl env --port 8080",
     ),
     declare(
