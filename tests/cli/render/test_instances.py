@@ -44,6 +44,14 @@ def test_the_last_warning_and_the_last_failure_follow(width):
     assert lines[place + 2].startswith("proxy ")
 
 
+def test_a_long_warning_is_folded():
+    warned = STATUS._replace(now=9.0, warnings=[Note(1.0, "the proxy cannot be reached, " * 3)])
+    assert instances([Listed("db", warned)])[-2:] == [
+        "    warning 8s ago: the proxy cannot be reached, the proxy cannot be reached,",
+        "        the proxy cannot be reached,",
+    ]
+
+
 @pytest.mark.parametrize("width", [40, 80])
 def test_lines_fit_the_width_with_figures_of_any_size(width):
     huge = TWO._replace(sent=999 << 40, received=999 << 40, tunnels=1234567, pid=4194304, started=0.0)

@@ -1,6 +1,8 @@
 """The list of running programs for `status` and `top`: their names, listeners, routes and traffic."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from textwrap import wrap
 from typing import NamedTuple, TypeVar
 
 from tunnelctl.cli.render.columns import UNKNOWN, Column, age, cells, fit, numbers, printable, short, texts, titles
@@ -95,17 +97,21 @@ def instances(every: Sequence[Listed], width: int = WIDTH) -> list[str]:
     narrow_columns = (NAME, COMMAND, PID, TUNNELS, SENT, RECEIVED, *rates, UP)
     whole = fit((*narrow_columns, *DETAILS), every, None)
     if sum(placed.width + GAP for placed in whole) - GAP <= width:
-        rows = ([_joined(cells(whole, one)), *_indented(notes(one))] for one in every)
+        rows = ([_joined(cells(whole, one)), *_folded(notes(one), width)] for one in every)
         return [_joined(titles(whole)), *(line for row in rows for line in row)]
     narrow = fit(narrow_columns, every, width, GAP)
     lines = [_joined(titles(narrow))]
     for one in every:
-        lines += [_joined(cells(narrow, one)), *_indented([*listeners(one), route(one), state(one), *notes(one)])]
+        details = (*listeners(one), route(one), state(one))
+        lines += [_joined(cells(narrow, one)), *(INDENT + printable(text, TEXT_LIMIT) for text in details if text)]
+        lines += _folded(notes(one), width)
     return lines
 
 
-def _indented(details: Sequence[str]) -> list[str]:
-    return [INDENT + printable(text, TEXT_LIMIT) for text in details if text]
+def _folded(texts: Sequence[str], width: int) -> list[str]:
+    """Folds sentences at blanks; unlike the rest, nobody copies parts of them."""
+    fold = partial(wrap, width=width, initial_indent=INDENT, subsequent_indent=2 * INDENT, break_on_hyphens=False)
+    return [line for text in texts for line in fold(printable(text, TEXT_LIMIT))]
 
 
 def _joined(row: Sequence[str]) -> str:
