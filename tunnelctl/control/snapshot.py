@@ -152,7 +152,10 @@ class EndedFacts(NamedTuple):
 
 
 class RefusedFacts(NamedTuple):
-    """A request that was refused, or that failed. status, error, rule, details: as the client was told; 0 and "" if not known"""
+    """A request that was refused, or that failed; not one that only lacked a login, as the first of most clients does.
+
+    status, error, rule, details: as the client was told; 0 and "" if not known
+    """
 
     when: float
     client: str

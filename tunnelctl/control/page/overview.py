@@ -44,7 +44,7 @@ def _certificate_notice(certificate: CertificateFacts | None) -> Iterable[tuple[
 
 def sums(status: Status, tunnels: Tunnels, recent: Recent) -> str:
     """Returns the numbers that sum everything up."""
-    refused = sum(one.number for one in recent.refusals)
+    refused = recent.failed_logins + sum(one.number for one in recent.refusals if one.status != 407)  # without first requests
     figures = (
         ("Open tunnels", f"{status.tunnels:,}", ""),
         ("Connections", f"{status.connections:,}", ""),

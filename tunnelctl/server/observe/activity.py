@@ -16,6 +16,7 @@ from tunnelctl.server.observe.record import TunnelRecord
 from tunnelctl.stream.relay import Outcome
 
 LAST = 100  # of each kind
+LOGIN_REQUIRED = 407
 MOST_REASONS = 1000  # a rule is in the policy, so their number is limited; but each reload may bring others
 
 
@@ -32,15 +33,16 @@ class Activity:
 
     def on_refusal(self, record: TunnelRecord, status: int, error: str, details: str) -> None:
         """Notes a refusal."""
-        now = monotonic()
-        self._refused.append((now, record, status, error, details))
+        now, wrong = monotonic(), is_failed_login(status, details)
+        if wrong or status != LOGIN_REQUIRED:  # most clients ask without a login first: that would leave no place for the others
+            self._refused.append((now, record, status, error, details))
         key = status, error, record.rule
         if key not in self._reasons and len(self._reasons) >= MOST_REASONS:
             key = status, error, ""
         number = self._reasons.setdefault(key, [0, now])
         number[0] += 1
         number[1] = now
-        if is_failed_login(status, details):
+        if wrong:
             self._failed_logins += 1
 
     def on_end(self, record: TunnelRecord, seconds: float, outcome: Outcome) -> None:
