@@ -36,15 +36,30 @@ from tunnelctl.stream.socket_stream import SocketStream
 SECONDS = 20.0
 
 
-def test_a_warm_connection_is_open_before_the_client_and_is_replaced() -> None:
+@pytest.fixture
+def offered(monkeypatch: pytest.MonkeyPatch) -> list[ProxyConnection]:
+    """The connections that the pool has to give. The proxy accepts one some moments before it is there."""
+    connections: list[ProxyConnection] = []
+    offer = ConnectionPool._offer
+
+    def noting(pool: ConnectionPool, connection: ProxyConnection) -> Any:
+        entry = offer(pool, connection)
+        connections.append(connection)
+        return entry
+
+    monkeypatch.setattr(ConnectionPool, "_offer", noting)
+    return connections
+
+
+def test_a_warm_connection_is_open_before_the_client_and_is_replaced(offered: list[ProxyConnection]) -> None:
     with ScriptedServer(echo) as target, Serve() as proxy:
         accepted: list[int] = []
         with ScriptedServer(relay_to(proxy.port, accepted)) as front:
             with Forwarding(spec(target), proxy=via(front), warm=2) as forwarding:
-                wait_until(lambda: len(accepted) == 2)
+                wait_until(lambda: len(accepted) == len(offered) == 2)
                 with forwarding.open() as client:
                     assert client.echoes()
-                    wait_until(lambda: len(accepted) == 3)  # only the used connection is replaced
+                    wait_until(lambda: len(accepted) == len(offered) == 3)  # only the used connection is replaced
                     with forwarding.open() as other:
                         assert other.echoes()
                         assert client.echoes()
@@ -84,7 +99,7 @@ def tunnel(peer: Conversation) -> None:
 
 
 @pytest.mark.parametrize("end_of_it", [Conversation.reset, Conversation.end_output], ids=["reset", "closed"])
-def test_a_warm_connection_that_breaks_on_use_is_replaced(end_of_it: Script) -> None:
+def test_a_warm_connection_that_breaks_on_use_is_replaced(end_of_it: Script, offered: list[ProxyConnection]) -> None:
     """The proxy closes when the request arrives: the client repeats the request on a new connection."""
     seen: list[bytes] = []
 
@@ -101,19 +116,19 @@ def test_a_warm_connection_that_breaks_on_use_is_replaced(end_of_it: Script) -> 
         echo(peer)
 
     with ScriptedServer(script) as proxy, Forwarding("0:host.test:22", proxy=via(proxy), warm=1) as forwarding:
-        wait_until(lambda: len(proxy.conversations) == 1)
+        wait_until(lambda: len(offered) == 1)
         with forwarding.open() as client:
             assert client.echoes()
     assert seen[0] == seen[1]
     assert forwarding.events("failed") == []
 
 
-def test_a_silent_warm_connection_leaves_time_for_the_next_proxy() -> None:
+def test_a_silent_warm_connection_leaves_time_for_the_next_proxy(offered: list[ProxyConnection]) -> None:
     """As after a change of network: no reset arrives."""
     with ScriptedServer(lambda peer: peer.wait_gone() and None) as silent, ScriptedServer(tunnel) as good:
         proxy = (f"{silent.url},{good.url}",)
         with Forwarding("0:host.test:22", proxy=proxy, warm=1, timeout=3.0) as forwarding:
-            wait_until(lambda: len(silent.conversations) == 1)
+            wait_until(lambda: len(offered) == 1)
             for _ in range(2):
                 with forwarding.open() as client:
                     assert client.echoes()

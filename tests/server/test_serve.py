@@ -426,7 +426,7 @@ def test_a_log_that_does_not_open_does_not_delay_a_policy_reload(tmp_path: Path)
         for _ in range(2):
             process.send_signal(signal.SIGHUP)
             assert read_line(process) == "tunnelctl: the policy was read again: 1 rule\n"
-            told = f"tunnelctl: warning: access log {log}: opening it takes too long: the old one stays in use until then\n"
+            told = f"tunnelctl: warning: access log {log}: opening it takes too long: the old one stays in use meanwhile\n"
             assert read_line(process) == told
         process.terminate()
         assert process.wait(SECONDS) == 0

@@ -3,6 +3,7 @@
 import shutil
 import ssl
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,13 @@ def trusts(context: ssl.SSLContext, files: certificates.Certificates) -> bool:
             except ssl.SSLCertVerificationError:
                 return False
     return client.version() is not None
+
+
+@pytest.fixture(autouse=True)
+def no_context_stays() -> Iterator[None]:
+    """Empties the cache: other tests must not get a context with the authorities of these."""
+    yield
+    _client_context.cache_clear()
 
 
 def system_has(monkeypatch: pytest.MonkeyPatch, file: Path, directory: Path) -> None:
