@@ -11,6 +11,7 @@ from tests.peers import certificates, proxies, tls_proxies
 from tests.peers.program import Serve, connect
 from tests.peers.proxies import Proxy, Rules, Tls
 from tests.peers.scripted import ScriptedServer
+from tunnelctl.status import ExitStatus
 
 Start = Callable[[certificates.Certificates], AbstractContextManager[str]]
 
@@ -135,7 +136,10 @@ def test_the_hint_names_the_scheme_that_the_proxy_speaks(start: Callable[[], Abs
         status, found = check("--timeout", "2", "-x", proxy._replace(scheme=scheme).url, target=(target.authority,))
         told = connect(proxy._replace(scheme=scheme).url, target.authority, "--timeout", "2")
     finding = only("finding", found)
-    assert status == told.returncode != 0
+    if start is proxies.tinyproxy and scheme == "https":  # it answers if the random octets of a ClientHello end a line
+        assert {status, told.returncode} <= {ExitStatus.UNREACHABLE, ExitStatus.AUTHENTICATION}
+    else:
+        assert status == told.returncode != 0
     assert "http" in finding["hint"]
     assert b"http" in told.stderr.splitlines()[1]
 
