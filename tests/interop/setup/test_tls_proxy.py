@@ -47,6 +47,7 @@ def trust(tmp_path: Path) -> dict[str, str]:
     names = (
         "SSL_CERT_FILE",
         "REQUESTS_CA_BUNDLE",
+        "PIP_CERT",  # pip 24 takes the others for websites alone, and not for the proxy
         "NODE_EXTRA_CA_CERTS",
         "npm_config_cafile",
         "GIT_SSL_CAINFO",
