@@ -652,8 +652,8 @@ def test_bulk_does_not_starve_an_interactive_tunnel(tmp_path: Path) -> None:
                 nursery.start_soon(take)
                 while bulk.relay.moved[0] < MIB:
                     await checkpoint()
+                before = bulk.relay.moved[0]
                 for _ in range(30):
-                    before = bulk.relay.moved[0]
                     with move_on_after(1) as late:
                         await both_ways(echo.client, echo.target)
                     assert not late.cancelled_caught
