@@ -4,7 +4,7 @@ import pytest
 
 from tests.control.samples import DAY, NOW, recent, status, tunnel, tunnels
 from tunnelctl.control.page.overview import notices, panels, sums, title
-from tunnelctl.control.snapshot import CertificateFacts, Recent, Tunnels, WorkerFacts
+from tunnelctl.control.snapshot import CertificateFacts, Recent, RefusalCount, Tunnels, WorkerFacts
 
 
 def test_title():
@@ -56,6 +56,13 @@ def test_rates_are_summed_as_far_as_they_are_known():
     assert "<dd>45.0 GiB <small>2.0 KiB/s</small></dd>" in html
     assert "<dd>850.0 GiB <small>–</small></dd>" in html
     assert "<small>0</small>" in sums(status(), Tunnels([], 0), nothing)
+
+
+def test_requests_that_only_lacked_a_login_are_not_refused_but_those_of_a_forward_are():
+    """407 is the answer of serve to its clients, and to a forward the answer of the next proxy."""
+    counts = Recent([], [], [RefusalCount(407, "", "", 9, 0.0), RefusalCount(403, "", "", 2, 0.0)], [], 1, 0)
+    for command, refused in (("serve", 3), ("forward", 11)):
+        assert f"<dt>Refused</dt><dd>{refused}" in sums(status(command=command), Tunnels([], 0), counts)
 
 
 def test_panels():

@@ -44,7 +44,9 @@ def _certificate_notice(certificate: CertificateFacts | None) -> Iterable[tuple[
 
 def sums(status: Status, tunnels: Tunnels, recent: Recent) -> str:
     """Returns the numbers that sum everything up."""
-    refused = recent.failed_logins + sum(one.number for one in recent.refusals if one.status != 407)  # without first requests
+    refused = sum(one.number for one in recent.refusals)
+    if status.command == "serve":  # most clients send no login before they are asked: those requests are not refused for good
+        refused -= sum(one.number for one in recent.refusals if one.status == 407) - recent.failed_logins
     figures = (
         ("Open tunnels", f"{status.tunnels:,}", ""),
         ("Connections", f"{status.connections:,}", ""),
