@@ -16,8 +16,9 @@ import pytest
 
 from tests.peers.events import checking
 from tests.peers.process import ended_within, give_programs_their_signals, missing
+from tests.portable import PORTABLE
 
-_FOREIGN_SETTING = re.compile(r"(?i)^(?:.*_proxy|tunnelctl_(?!poller$).*|ncat_proxy_auth|netrc|columns|lines)$")
+_FOREIGN_SETTING = re.compile(r"(?i)^(?:.*_proxy|tunnelctl_(?!poller$|portable$).*|ncat_proxy_auth|netrc|columns|lines)$")
 # Their tests run no event loop.
 _WITHOUT_POLLER = [
     *(Path(__file__).parent / name for name in ("files", "proto", "cli/parse", "cli/render", "cli/setup", "cli/spec")),
@@ -35,6 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "once: not repeated on the second poller, because it is slow and about protocols, which know of no poller"
     )
+    config.addinivalue_line("markers", "linux(why): about what Linux alone has; left out of the portable run")
     give_programs_their_signals()
     # Otherwise the developer's own proxy settings would decide which proxy connect, curl, git and httpx use.
     for name in [name for name in os.environ if _FOREIGN_SETTING.match(name)]:
@@ -56,10 +58,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselects tests in the second run, of tests that need no second: tests/run uses the default poller first, then the other."""
-    if "TUNNELCTL_POLLER" in os.environ:
-        config.hook.pytest_deselected(items=[item for item in items if _runs_once(item)])
-        items[:] = [item for item in items if not _runs_once(item)]
+    """Deselects tests of the second run and of the portable run.
+
+    The second run is that on the other poller: tests/run uses the default first. Some tests know of none, or are marked `once`.
+    The portable run leaves out what is marked `linux`.
+    """
+    second = "TUNNELCTL_POLLER" in os.environ
+    left = {item for item in items if (second and _runs_once(item)) or (PORTABLE and item.get_closest_marker("linux"))}
+    config.hook.pytest_deselected(items=list(left))
+    items[:] = [item for item in items if item not in left]
 
 
 def _runs_once(item: pytest.Item) -> bool:

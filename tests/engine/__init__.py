@@ -1,1 +1,1 @@
-"""Tests of the engine. Each test runs on epoll and on poll; `tools` holds the shared helpers."""
+"""Tests of the engine. Each test runs on epoll, kqueue and poll; `tools` holds the shared helpers."""

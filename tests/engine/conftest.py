@@ -1,4 +1,4 @@
-"""Runs each test on both pollers, provides a clock that jumps, and fails a test that leaves a descriptor open."""
+"""Runs each test on every poller, provides a clock that jumps, and fails a test that leaves a descriptor open."""
 
 import gc
 import os
@@ -6,14 +6,16 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
+from tests.portable.pollers import POLLERS, use_poller
 from tunnelctl.engine import kernel
-from tunnelctl.engine.poller import Interest, Poller, default_poller
+from tunnelctl.engine.kernel import default_poller
+from tunnelctl.engine.poller import Interest, Poller
 
 
-@pytest.fixture(params=["epoll", "poll"], autouse=True)
+@pytest.fixture(params=POLLERS, autouse=True)
 def poller_name(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     name = str(request.param)
-    monkeypatch.setenv("TUNNELCTL_POLLER", name)
+    use_poller(monkeypatch, name)
     return name
 
 

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 from tunnelctl.engine.descriptor import Descriptor
-from tunnelctl.engine.kernel import checkpoint, current_kernel, fail_after, run
+from tunnelctl.engine.kernel import checkpoint, current_kernel, default_poller, fail_after, run
+from tunnelctl.engine.poller import Interest, Poller
 
 T = TypeVar("T")
 
@@ -118,3 +119,36 @@ def connection() -> Iterator[Connection]:
                 yield Connection(near, far, descriptor)
             finally:
                 descriptor.forget()
+
+
+class Wish(Interest):
+    """A descriptor and the events requested for it."""
+
+    def __init__(self, fd: int, bits: int) -> None:
+        self.fd = fd
+        self.bits = bits
+
+    def wanted(self) -> int:
+        return self.bits
+
+
+@contextmanager
+def opened_poller() -> Iterator[Poller]:
+    poller = default_poller()
+    try:
+        yield poller
+    finally:
+        poller.close()
+
+
+@contextmanager
+def socket_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    near, far = socket.socketpair()
+    with near, far:
+        near.setblocking(False)
+        far.setblocking(False)
+        yield near, far
+
+
+def reported(poller: Poller, timeout: float | None = 0) -> dict[int, int]:
+    return dict(poller.wait(timeout))

@@ -17,6 +17,9 @@ ROUNDS = 5
 # What a plain `connect` loads, but inside functions: other commands do without connect, and --via without the others.
 USUAL = {"tunnelctl.client.connect", "tunnelctl.client.retry", "tunnelctl.client.route.planner", "tunnelctl.client.tunnel"}
 
+# Imported only where it can be: on macOS and the BSDs.
+ELSEWHERE = {"tunnelctl.engine.kqueue"}
+
 # The modules that a plain `connect` has loaded by the time that it dials, and then the import: its milliseconds.
 PROGRAM = """
 import sys, time
@@ -31,10 +34,10 @@ print((time.perf_counter() - begun) * 1000)
 def lazy_imports() -> set[str]:
     """The modules that functions import.
 
-    Not those of cli/main.py: it has to take care of Ctrl-C before it loads anything. And not USUAL.
+    Not those of cli/main.py: it has to take care of Ctrl-C before it loads anything. And neither USUAL nor ELSEWHERE.
     """
     files = (path for path in (ROOT / "tunnelctl").rglob("*.py") if path.name != "main.py")
-    return {name for path in files for name in _in_functions(ast.parse(path.read_text("utf-8")))} - USUAL
+    return {name for path in files for name in _in_functions(ast.parse(path.read_text("utf-8")))} - USUAL - ELSEWHERE
 
 
 def _in_functions(tree: ast.Module) -> Iterator[str]:

@@ -19,6 +19,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tests.portable.removal import of_linux
+
 # Debian keeps daemons outside the search path of ordinary users, and those of git and PostgreSQL outside every search path.
 # Programs from the package index of Python are in the interpreter's directory, and those from that of npm below its environment.
 _DEBIAN = ("/usr/sbin", "/sbin", "/usr/lib/git-core", "/usr/lib/squid", *glob.glob("/usr/lib/postgresql/*/bin"))
@@ -126,7 +128,7 @@ def give_programs_their_signals() -> None:
 def ended_within(pid: int, seconds: float) -> bool:
     """Waits for a process to end, which need not be our child; returns whether it did."""
     try:
-        descriptor = os.pidfd_open(pid)
+        descriptor = of_linux(os, "pidfd_open")(pid)
     except ProcessLookupError:
         return True
     try:

@@ -16,6 +16,8 @@ The rules that everything else relies on:
 
 from __future__ import annotations
 
+import os
+import select
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from heapq import heapify, heappop, heappush
@@ -23,7 +25,7 @@ from math import inf
 from time import monotonic
 from types import TracebackType, coroutine
 
-from tunnelctl.engine.poller import Interest, Poller, default_poller
+from tunnelctl.engine.poller import EpollPoller, Interest, Poller, PollPoller
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing costs more to import than this whole engine
@@ -413,6 +415,19 @@ class fail_after(CancelScope):  # trio's name: it reads as a verb where it is us
 async def sleep(seconds: float) -> None:
     with move_on_after(seconds):
         await park()
+
+
+def default_poller() -> Poller:
+    """Returns the first of epoll, kqueue and poll that this system has, beginning with the one that `TUNNELCTL_POLLER` names."""
+    name = os.environ.get("TUNNELCTL_POLLER")
+    if name != "poll":
+        if hasattr(select, "epoll") and name != "kqueue":
+            return EpollPoller()
+        if hasattr(select, "kqueue"):
+            from tunnelctl.engine.kqueue import KqueuePoller
+
+            return KqueuePoller()
+    return PollPoller()
 
 
 def run(fn: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:

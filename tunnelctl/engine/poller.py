@@ -1,14 +1,19 @@
-"""Two sources of readiness, epoll and poll, behind one interface.
+"""Sources of readiness behind one interface: epoll and poll, and kqueue in a module of its own.
 
-Epoll is used edge-triggered: a descriptor is registered once, for both directions, and costs no system call per wait. Poll is
-level-triggered and covers exactly the descriptors that a task waits on; it is used where epoll is missing.
+Epoll and kqueue are used edge-triggered: a descriptor is registered once, for both directions, and costs no system call per wait.
+Poll is level-triggered and covers exactly the descriptors that a task waits on; it is used where both are missing.
 """
 
 from __future__ import annotations
 
-import os
 import select
 from collections.abc import Iterable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_linux: Any = select  # typeshed declares epoll for Linux only
 
 # epoll and poll share the values of these bits on Linux. PRI reports a byte sent as urgent, RDHUP the peer's FIN.
 IN, PRI, OUT, ERR, HUP, RDHUP = select.POLLIN, select.POLLPRI, select.POLLOUT, select.POLLERR, select.POLLHUP, 0x2000
@@ -18,7 +23,17 @@ def poll_once(fd: int, bits: int, seconds: float = 0.0) -> bool:
     """Whether one descriptor is ready for one of the bits, or at its end, within that time. Blocks the thread meanwhile."""
     poll = select.poll()
     poll.register(fd, bits)
-    return bool(poll.poll(seconds * 1000))
+    found = poll.poll(seconds * 1000)
+    return bool(found) and (found[0][1] != select.POLLNVAL or _select_once(fd, bits, seconds))
+
+
+def _select_once(fd: int, bits: int, seconds: float) -> bool:
+    """Does the same by select(2), for the devices that poll(2) of macOS does not know. What is not open is ready: to fail."""
+    watched = [fd]
+    try:
+        return any(select.select(watched if bits & IN else [], watched if bits & OUT else [], [], seconds))
+    except (OSError, ValueError):
+        return True
 
 
 class Interest:
@@ -63,11 +78,11 @@ class EpollPoller(Poller):
     MAX_EVENTS = 512
 
     def __init__(self) -> None:
-        self._epoll = select.epoll()
+        self._epoll = _linux.epoll()
 
     def add(self, interest: Interest) -> bool:
         try:
-            self._epoll.register(interest.fd, IN | PRI | OUT | RDHUP | select.EPOLLET)
+            self._epoll.register(interest.fd, IN | PRI | OUT | RDHUP | _linux.EPOLLET)
         except PermissionError:  # a regular file, or /dev/null: epoll refuses files that are always ready
             return False
         return True
@@ -80,7 +95,8 @@ class EpollPoller(Poller):
             pass
 
     def wait(self, timeout: float | None) -> Iterable[tuple[int, int]]:
-        return self._epoll.poll(timeout, self.MAX_EVENTS)
+        found: list[tuple[int, int]] = self._epoll.poll(timeout, self.MAX_EVENTS)
+        return found
 
     def close(self) -> None:
         self._epoll.close()
@@ -111,10 +127,3 @@ class PollPoller(Poller):
 
     def close(self) -> None:
         self._interests.clear()
-
-
-def default_poller() -> Poller:
-    """Returns epoll, or poll where epoll is missing or `TUNNELCTL_POLLER=poll` is set."""
-    if os.environ.get("TUNNELCTL_POLLER") == "poll" or not hasattr(select, "epoll"):
-        return PollPoller()
-    return EpollPoller()
