@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,7 +17,6 @@ import pytest
 
 from tests.peers.events import checking
 from tests.peers.process import ended_within, give_programs_their_signals, missing
-from tests.portable import PORTABLE
 
 _FOREIGN_SETTING = re.compile(r"(?i)^(?:.*_proxy|tunnelctl_(?!poller$|portable$).*|ncat_proxy_auth|netrc|columns|lines)$")
 # Their tests run no event loop.
@@ -36,7 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "once: not repeated on the second poller, because it is slow and about protocols, which know of no poller"
     )
-    config.addinivalue_line("markers", "linux(why): about what Linux alone has; left out of the portable run")
+    config.addinivalue_line("markers", "linux(why): about what Linux alone has; left out elsewhere, and of the portable run")
     give_programs_their_signals()
     # Otherwise the developer's own proxy settings would decide which proxy connect, curl, git and httpx use.
     for name in [name for name in os.environ if _FOREIGN_SETTING.match(name)]:
@@ -61,10 +61,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Deselects tests of the second run and of the portable run.
 
     The second run is that on the other poller: tests/run uses the default first. Some tests know of none, or are marked `once`.
-    The portable run leaves out what is marked `linux`.
+    What is marked `linux` is left out on other systems, and in the portable run.
     """
     second = "TUNNELCTL_POLLER" in os.environ
-    left = {item for item in items if (second and _runs_once(item)) or (PORTABLE and item.get_closest_marker("linux"))}
+    left = {item for item in items if (second and _runs_once(item)) or (sys.platform != "linux" and item.get_closest_marker("linux"))}
     config.hook.pytest_deselected(items=list(left))
     items[:] = [item for item in items if item not in left]
 

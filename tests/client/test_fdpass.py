@@ -12,6 +12,7 @@ import pytest
 from tests.client.harness import TARGET, TraceLog, descriptor_is, next_head
 from tests.options import connect_options
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, refusing_port, sample
+from tests.portable.removal import of_linux
 from tunnelctl.cli.render.hints import hint_of, line_of
 from tunnelctl.client.connect import run_connect
 from tunnelctl.errors import Refused, TunnelBroken, TunnelctlError, Unreachable, UsageProblem
@@ -86,7 +87,7 @@ def test_the_passed_socket_is_blocking_with_keepalive_and_nodelay() -> None:
         with socket.socket(fileno=descriptors[0]) as tunnel:
             assert os.get_blocking(tunnel.fileno())
             assert tunnel.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-            assert tunnel.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 77
+            assert tunnel.getsockopt(socket.IPPROTO_TCP, of_linux(socket, "TCP_KEEPIDLE")) == 77
             assert tunnel.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 

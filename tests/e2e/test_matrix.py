@@ -17,6 +17,7 @@ import pytest
 from tests.peers.process import end, tcp_rows, wait_until
 from tests.peers.program import MODULE, SOON, at_end_soon, connect, environment, read_soon, run, started
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, sample
+from tests.portable.removal import of_linux
 
 TARGET = "target.test 22"
 AUTHORITY = b"target.test:22"
@@ -515,7 +516,7 @@ def received_socket(proxy: ScriptedServer, *options: str) -> socket.socket:
 def test_keepalive_and_nodelay_are_set() -> None:
     with ScriptedServer(then_leave(ESTABLISHED)) as proxy, received_socket(proxy) as tunnel:
         assert tunnel.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
-        assert tunnel.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
+        assert tunnel.getsockopt(socket.IPPROTO_TCP, of_linux(socket, "TCP_KEEPIDLE")) == 60
         assert tunnel.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
         assert tunnel.recv(100) == b"through"
 
@@ -525,7 +526,7 @@ def test_keepalive_follows_its_flag(seconds: str, on: int, idle: int | None) -> 
     with ScriptedServer(then_leave(ESTABLISHED)) as proxy, received_socket(proxy, "--keepalive", seconds) as tunnel:
         assert tunnel.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == on
         if idle is not None:
-            assert tunnel.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == idle
+            assert tunnel.getsockopt(socket.IPPROTO_TCP, of_linux(socket, "TCP_KEEPIDLE")) == idle
 
 
 def has_keepalive_timer(local_port: int) -> bool:

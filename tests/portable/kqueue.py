@@ -92,6 +92,8 @@ class kqueue:
             part.register(change.ident, bits)
         except FileExistsError:
             part.modify(change.ident, bits)
+        except PermissionError:  # such a device
+            raise OSError(EINVAL, os.strerror(EINVAL)) from None
         self._files[key] = _identity(change.ident)
 
     def _watch(self, pid: int) -> None:
@@ -138,8 +140,6 @@ def _identity(number: int) -> tuple[int, int]:
 def _refuse(change: kevent) -> None:
     mode = os.fstat(change.ident).st_mode
     assert not stat.S_ISREG(mode), "EVFILT_READ is silent at the end of a regular file"
-    if stat.S_ISCHR(mode) and not os.isatty(change.ident):
-        raise OSError(EINVAL, os.strerror(EINVAL))
     if change.filter == KQ_FILTER_WRITE and stat.S_ISFIFO(mode):
         poll = select.poll()
         poll.register(change.ident, select.POLLOUT)

@@ -6,7 +6,8 @@ import pytest
 
 from tests.portable import PORTABLE, kqueue
 
-POLLERS = ("kqueue", "poll") if PORTABLE else ("epoll", "kqueue", "poll")
+OF_SYSTEM = ("kqueue", "poll") if PORTABLE else ("epoll", "poll")
+POLLERS = OF_SYSTEM if PORTABLE else ("epoll", "kqueue", "poll")
 
 
 def use_poller(monkeypatch: pytest.MonkeyPatch, name: str) -> None:

@@ -1,16 +1,17 @@
-"""Runs every test of the streams on both pollers, and fails a test that leaves a descriptor open."""
+"""Runs every test of the streams on the pollers of this system, and fails a test that leaves a descriptor open."""
 
 import os
 from collections.abc import Iterator
 
 import pytest
 
+from tests.portable.pollers import OF_SYSTEM, use_poller
 from tunnelctl.stream import relay, splice
 
 
-@pytest.fixture(autouse=True, params=["epoll", "poll"])
+@pytest.fixture(autouse=True, params=OF_SYSTEM)
 def poller(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TUNNELCTL_POLLER", request.param)
+    use_poller(monkeypatch, request.param)
 
 
 @pytest.fixture(autouse=True)

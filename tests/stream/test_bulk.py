@@ -71,6 +71,7 @@ def test_small_pieces_never_take_a_pipe(tmp_path: Path, monkeypatch: pytest.Monk
     go(main)
 
 
+@pytest.mark.linux("splice")
 @pytest.mark.parametrize("way", ["there", "back", "both"])
 def test_bulk_begins_and_ends_and_returns_its_pipe(
     way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_pool: list[Pipe]
@@ -162,6 +163,7 @@ def test_file_to_file_through_a_socket(tmp_path: Path) -> None:
 # --- the pool
 
 
+@pytest.mark.linux("splice")
 def test_the_pool_keeps_a_few_pipes_and_closes_the_others(own_pool: list[Pipe]) -> None:
     pipes = [take_pipe() for _ in range(POOLED + 3)]
     for pipe in pipes:
@@ -210,6 +212,7 @@ def test_a_pipe_is_closed_when_the_sink_fails(tmp_path: Path, own_pool: list[Pip
     go(main)
 
 
+@pytest.mark.linux("splice")
 def test_bytes_are_copied_if_no_descriptors_are_left(tmp_path: Path, own_pool: list[Pipe]) -> None:
     async def main() -> None:
         async with tunnel(tmp_path) as tun:
@@ -242,6 +245,7 @@ def no_descriptors_left() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
+@pytest.mark.linux("F_SETPIPE_SZ")
 def test_a_pipe_has_the_capacity_for_bulk() -> None:
     pipe = Pipe()
     try:
@@ -252,6 +256,7 @@ def test_a_pipe_has_the_capacity_for_bulk() -> None:
         pipe.close()
 
 
+@pytest.mark.linux("F_SETPIPE_SZ")
 def test_a_larger_pipe_is_not_shrunk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only root can have a larger pipe than we request, and then for a reason."""
     monkeypatch.setattr(splice, "CAPACITY", CAPACITY // 4)
@@ -270,6 +275,7 @@ def test_a_refused_capacity_is_not_an_error(monkeypatch: pytest.MonkeyPatch) -> 
     Pipe().close()
 
 
+@pytest.mark.linux("F_SETPIPE_SZ")
 @pytest.mark.parametrize("end", [0, 1])
 def test_pipes_of_stdio_are_enlarged_only_for_bulk(end: int, tmp_path: Path) -> None:
     async def main() -> None:
@@ -424,6 +430,7 @@ def test_the_source_is_not_read_while_the_sink_does_not_read(tmp_path: Path) -> 
 RMEM_MAX = 212_992  # on many systems
 
 
+@pytest.mark.linux("the round-trip time of TCP_INFO, and its autotuning")
 @pytest.mark.parametrize("lockable", [True, False])
 @pytest.mark.parametrize(
     ("round_trip", "rmem_max", "tcp_rmem", "locked", "unlocked"),
@@ -471,6 +478,7 @@ def test_m4_the_queue_of_a_bulk_source_is_as_large_as_the_path_needs(
     go(main)
 
 
+@pytest.mark.linux("the round-trip time of TCP_INFO, and its autotuning")
 @pytest.mark.parametrize("rmem_max", [4 * MIB, RMEM_MAX])
 def test_m4_the_queue_of_a_bulk_source_stops_growing(rmem_max: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket_stream, "_rmem_max", lambda: min(rmem_max, 4 * MIB))
@@ -535,6 +543,7 @@ class Spliced(Endless):
         return -2 if self.pipe else None
 
 
+@pytest.mark.linux("splice")
 @pytest.mark.parametrize("direct", [True, False])
 def test_splicing_that_never_waits_lets_other_tasks_run(direct: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = 0

@@ -554,7 +554,7 @@ def test_an_ended_stdio_sink_cannot_be_written_by_accident(make: Make, tmp_path:
     go(main)
 
 
-@pytest.mark.parametrize("allowed", [True, False], ids=["opened anew", "after su"])
+@pytest.mark.parametrize("allowed", [pytest.param(True, marks=pytest.mark.linux("/proc")), False], ids=["opened anew", "after su"])
 def test_a_terminal_full_of_newlines_does_not_block(allowed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each newline becomes two bytes on output, so a write may block although the terminal has room for a part of it."""
     if not allowed:
@@ -574,7 +574,7 @@ def test_a_terminal_full_of_newlines_does_not_block(allowed: bool, tmp_path: Pat
     over(stdio_terminal, tmp_path, body)
 
 
-@pytest.mark.parametrize("allowed", [True, False], ids=["opened anew", "after su"])
+@pytest.mark.parametrize("allowed", [pytest.param(True, marks=pytest.mark.linux("/proc")), False], ids=["opened anew", "after su"])
 def test_a_long_write_to_a_pipe_does_not_block(allowed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not allowed:
         monkeypatch.setattr(stdio, "_reopened", lambda pipe: pipe)

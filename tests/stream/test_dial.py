@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.peers.scripted import black_hole_port
+from tests.portable.removal import of_linux
 from tests.stream.ends import go
 from tunnelctl.engine.kernel import CancelScope, Nursery, TooSlowError, checkpoint, current_time, fail_after, sleep
 from tunnelctl.engine.resolver import SocketAddress
@@ -146,10 +147,10 @@ def test_dialled_sockets_are_tuned(keepalive: float, on: int) -> None:
             assert new.getsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE) == 1
             assert new.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == MAX_UNSENT
             if on:
-                assert new.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
+                assert new.getsockopt(socket.IPPROTO_TCP, of_linux(socket, "TCP_KEEPIDLE")) == 30
                 assert new.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 7
                 assert new.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == 9
-            assert new.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 0
+            assert new.getsockopt(socket.IPPROTO_TCP, of_linux(socket, "TCP_USER_TIMEOUT")) == 0
             stream.close()
 
     go(main)

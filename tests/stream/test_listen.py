@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.portable.removal import of_linux
 from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.errors import AddressError, ListenError
 from tunnelctl.stream.listen import ListenAddress, bound_address, ignore_new_clients, listen, parse_listen
@@ -145,6 +146,7 @@ def test_a_listener_on_ipv6_accepts_ipv6_only() -> None:
         assert str(bound_address(listener)) == f"[::]:{bound_address(listener).port}"
 
 
+@pytest.mark.linux("a packet filter on a listener")
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_a_listener_that_ignores_new_clients_still_has_those_before(host: str) -> None:
     with listen(ListenAddress(host, 0), 0) as listener:
@@ -235,11 +237,11 @@ def test_accepted_sockets_inherit_the_options_of_the_listener(
         assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == on
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == MAX_UNSENT
         if idle is not None and interval is not None:
-            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == idle
+            assert accepted.getsockopt(socket.IPPROTO_TCP, of_linux(socket, "TCP_KEEPIDLE")) == idle
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == interval
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == 9
         # It would also cut off peers that are alive and do not read; see stream.vanished.
-        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 0
+        assert accepted.getsockopt(socket.IPPROTO_TCP, of_linux(socket, "TCP_USER_TIMEOUT")) == 0
 
 
 # --- unix

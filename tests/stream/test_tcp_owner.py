@@ -56,7 +56,7 @@ def test_other_text_gives_no_user(row: bytes) -> None:
     assert uid_in(row + b"\n", b"0100007F:C02A 0100007F:847F") is None
 
 
-linux = pytest.mark.skipif(not tcp_owner.is_available(), reason="the table is Linux's")
+linux = pytest.mark.linux("the table of /proc")
 
 
 @pytest.fixture

@@ -164,13 +164,6 @@ def test_peer_uid_is_that_of_the_process_at_the_other_end(tmp_path: Path) -> Non
         client.close()
 
 
-def test_without_so_peercred_the_uid_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(socket, "SO_PEERCRED")
-    one, other = socket.socketpair()
-    with one, other:
-        assert peer_uid(one) is None
-
-
 def test_connecting_never_waits(tmp_path: Path) -> None:
     path = str(tmp_path / "s")
     with pytest.raises(FileNotFoundError):

@@ -17,6 +17,8 @@ from tunnelctl.stream import socket_stream, vanished
 from tunnelctl.stream.socket_stream import SocketStream, set_socket_options
 from tunnelctl.stream.vanished import watch_for_vanished_peers
 
+pytestmark = pytest.mark.linux("TCP_USER_TIMEOUT; see test_macos for the others")
+
 KEEPALIVE, LIMIT = 1.0, 2.0  # seconds, with one probe
 SOON = 6.0  # upper bound for the limit, the kernel's next probe, and a busy machine
 MIB = 1 << 20

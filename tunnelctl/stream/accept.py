@@ -17,9 +17,12 @@ from tunnelctl.events import Trace
 from tunnelctl.status import ExitStatus
 from tunnelctl.stream.events import Drain
 from tunnelctl.stream.listen import BACKLOG, ListenAddress, close_listener, ignore_new_clients, plain
+from tunnelctl.stream.socket_stream import not_inherited, pass_on
 
 STOP = (signal.SIGTERM, signal.SIGINT)
 HANGUP = signal.SIGHUP  # the terminal has gone: ends the program too, without drain, unless the signal means to reload files
+
+OPEN_MAX = 10_240  # sys/syslimits.h of macOS: descriptors of a process
 
 ACCEPTS_A_TURN = 64  # a flood of new clients must not starve those being served
 
@@ -188,6 +191,7 @@ class Acceptor:
     def _accepting(self, listener: socket.socket, serve: Serve) -> Callable[[], None]:
         """Returns a function that accepts one client and starts to serve it. It raises OSError."""
         family, kind, unix = int(listener.family), int(listener.type), listener.family == socket.AF_UNIX
+        missing = not_inherited(listener)
 
         def accept_one() -> None:
             # accept() makes an AddressFamily and a SocketKind from two integers for each socket, which costs more than the system
@@ -195,6 +199,8 @@ class Acceptor:
             fd, peer = listener._accept()  # type: ignore[attr-defined]
             accepted = socket.SocketType(family, kind, 0, fd)
             accepted.setblocking(False)
+            if missing:
+                pass_on(missing, accepted)
             host, port = ("unix", 0) if unix else (plain(peer[0]), peer[1])
             self._serving.start_soon(serve, accepted, host, with_port(host, port))
 
@@ -202,12 +208,17 @@ class Acceptor:
 
 
 def raise_descriptor_limit() -> None:
-    """Raises the soft limit to the hard one: a tunnel takes two, and the usual 1024 is for programs that call select()."""
+    """Raises the soft limit to the hard one: a tunnel takes two, and the usual 1024 is for programs that call select().
+
+    macOS starts programs with 256 and no hard limit, and refuses more than OPEN_MAX.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (OSError, ValueError):
-        pass
+    for soft in (hard, OPEN_MAX):
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        except (OSError, ValueError):
+            continue
+        return
 
 
 def close_listeners(bound: list[ListenAddress], listeners: list[socket.socket]) -> None:

@@ -17,7 +17,8 @@ ATTEMPT_DELAY = 0.25
 # would make us connect to each of them.
 MAX_ATTEMPTS = 20
 
-_KIND = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+_NONBLOCK = int(getattr(socket, "SOCK_NONBLOCK", 0))  # spares a system call; macOS has none
+_KIND = int(socket.SOCK_STREAM) | _NONBLOCK
 
 
 class DialError(Exception):
@@ -58,6 +59,8 @@ async def _attempt(address: SocketAddress, keepalive: float, timeout: float) -> 
     new = socket.SocketType(address.family, _KIND, 0)  # see SocketStream
     stream = SocketStream(new, str(address))
     try:
+        if not _NONBLOCK:
+            new.setblocking(False)
         set_socket_options(new, keepalive)
         at = (address.host, address.port, 0, address.scope) if address.scope else (address.host, address.port)
         error = new.connect_ex(at)

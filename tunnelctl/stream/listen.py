@@ -21,6 +21,9 @@ BACKLOG = 4096
 
 UNIX = "unix:"
 
+# SO_REUSEPORT distributes new connections over the sockets of one port. Elsewhere, one of these sockets gets all of them.
+DISTRIBUTES = sys.platform == "linux"
+
 # A classic BPF program (Linux, Documentation/networking/filter.rst). For a TCP socket, the packet begins with the TCP header.
 _NO_SYN = array(
     "B",
@@ -55,8 +58,8 @@ class ListenAddress(NamedTuple):
 
     @property
     def shared(self) -> bool:
-        """Whether processes can use it only by sharing one socket: it cannot be bound a second time."""
-        return bool(self.path) or self.inherited
+        """Whether processes can use it only by sharing one socket: a second one cannot be bound there, or would get nothing."""
+        return bool(self.path) or self.inherited or not DISTRIBUTES
 
     @property
     def private(self) -> bool:
@@ -150,8 +153,9 @@ def _listen_tcp(address: ListenAddress, keepalive: float, share: bool) -> socket
 
 def _bind_tcp(address: ListenAddress, share: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    listener = socket.socket(family, socket.SOCK_STREAM)
     try:
+        listener.setblocking(False)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if share:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -181,7 +185,8 @@ def reserve(address: ListenAddress) -> socket.socket:
 
 def _listen_unix(path: str) -> socket.socket:
     remove_stale(path)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.setblocking(False)
     # The umask restricts the mode from the start; a later chmod would leave others a moment to connect.
     mask = os.umask(0o177)
     try:

@@ -1,7 +1,7 @@
 """One direction of a tunnel: moves bytes from a source to a sink, up to EOF.
 
 Small pieces are read and written. A direction whose reads come back full is spliced through a pipe: its bytes never enter Python.
-Between a socket and a pipe, as stdin and stdout mostly are, bytes are spliced from the start.
+Between a socket and a pipe, as stdin and stdout mostly are, bytes are spliced from the start. Without splice(2), all are copied.
 """
 
 import os
@@ -12,7 +12,7 @@ from errno import EPIPE
 from tunnelctl.engine.kernel import checkpoint, mark_bulk
 from tunnelctl.stream.base import CHUNK, Stream
 from tunnelctl.stream.socket_stream import SocketStream
-from tunnelctl.stream.splice import CAPACITY, Pipe, enlarge, give_pipe, splice, take_pipe
+from tunnelctl.stream.splice import CAPACITY, SPLICES, Pipe, enlarge, give_pipe, splice, take_pipe
 
 # Rounds of one direction before other tasks run: a fast pair of sockets never has to wait, and would occupy the event loop.
 ROUNDS_A_TURN = 4  # of reading and writing, up to 64 KiB each
@@ -62,12 +62,13 @@ class Pump:
         Not a coroutine itself: each coroutine in the chain costs time at every resumption.
         """
         source, sink = self._source, self._sink
-        pipe, fd = source.source_pipe(), sink.socket_fd()
-        if pipe is not None and fd is not None:
-            return self._splice_direct(pipe, fd)
-        fd, pipe = source.socket_fd(), sink.sink_pipe()
-        if pipe is not None and fd is not None:
-            return self._splice_direct(fd, pipe)
+        if SPLICES:
+            pipe, fd = source.source_pipe(), sink.socket_fd()
+            if pipe is not None and fd is not None:
+                return self._splice_direct(pipe, fd)
+            fd, pipe = source.socket_fd(), sink.sink_pipe()
+            if pipe is not None and fd is not None:
+                return self._splice_direct(fd, pipe)
         if source.gathers and isinstance(sink, SocketStream):
             return self._gather(sink)
         return self._copy()

@@ -54,7 +54,8 @@ def notify(state: str, environ: Mapping[str, str]) -> None:
     if path[:1] not in ("/", "@"):
         return
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as manager:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.setblocking(False)
             manager.sendto(state.encode(), "\0" + path[1:] if path[0] == "@" else path)
     except OSError:
         pass

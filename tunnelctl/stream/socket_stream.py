@@ -13,13 +13,25 @@ from tunnelctl.stream.base import Stream
 
 # struct linger: on, zero seconds. close() then sends RST and discards unsent data.
 ABORT = (1).to_bytes(4, sys.byteorder) + bytes(4)
-SIOCOUTQ = 0x5411  # linux/sockios.h: bytes handed over that the peer has not acknowledged
+
+# What tells how many bytes were handed over that the peer has not acknowledged: two ioctls, of linux/sockios.h and of sys/filio.h
+# of the BSDs, and a socket option of macOS (sys/socket.h).
+SIOCOUTQ, FIONWRITE, SO_NWRITE = 0x5411, 0x40046677, 0x1024
 
 # Seconds that an abort waits for the peer to acknowledge one more byte of what was handed over before. A slow line may take long
 # for a full send queue; a peer whose program does not read acknowledges nothing, and does not hold up the abort.
 DELIVERY_SECONDS = 1.0
 
 PROBES = 9  # unanswered ones, after which a silent peer is given up
+
+# Options of TCP; 0 where the system has none, or only for all connections together (OpenBSD).
+_TCP_INFO: int = getattr(socket, "TCP_INFO", 0)
+_NOTSENT_LOWAT: int = getattr(socket, "TCP_NOTSENT_LOWAT", 0)
+_KEEPIDLE: int = getattr(socket, "TCP_KEEPIDLE", 0) or getattr(socket, "TCP_KEEPALIVE", 0)  # the name on macOS
+_KEEPINTVL: int = getattr(socket, "TCP_KEEPINTVL", 0)
+_KEEPCNT: int = getattr(socket, "TCP_KEEPCNT", 0)
+# Seconds of retransmission after which macOS gives up a connection (netinet/tcp.h). Linux: see `stream.vanished`.
+RXT_CONNDROPTIME = 0x80 if sys.platform == "darwin" else 0
 
 # Unsent bytes in the send queue at which a socket counts as full (TCP_NOTSENT_LOWAT). Bytes in flight come on top, so it costs
 # little throughput (half as much costs 5 % with 100 bulk tunnels on loopback). Without it, a stalled reader leaves in the send
@@ -151,7 +163,7 @@ class SocketStream(Stream):
 
     def bound_unsent(self, size: int) -> None:
         try:
-            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, size)
+            _set(self.socket, _NOTSENT_LOWAT, size)
         except OSError:  # a unix socket has none
             pass
 
@@ -174,9 +186,11 @@ class SocketStream(Stream):
         return True
 
     def _round_trip(self) -> float | None:
-        """Round-trip time in seconds, as measured by TCP; None if the socket is not TCP."""
+        """Round-trip time in seconds, as measured by TCP; None if the socket is not TCP, or the system does not tell (macOS)."""
+        if not _TCP_INFO:
+            return None
         try:
-            info = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RTT + 4)
+            info = self.socket.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _RTT + 4)
         except OSError:
             return None
         return int.from_bytes(info[_RTT:], sys.byteorder) / 1e6
@@ -222,7 +236,10 @@ class SocketStream(Stream):
         from fcntl import ioctl
 
         try:
-            return int.from_bytes(ioctl(self.socket, SIOCOUTQ, bytes(4)), sys.byteorder)
+            if sys.platform == "darwin":
+                return self.socket.getsockopt(socket.SOL_SOCKET, SO_NWRITE)
+            request = SIOCOUTQ if sys.platform == "linux" else FIONWRITE
+            return int.from_bytes(ioctl(self.socket, request, bytes(4)), sys.byteorder)
         except OSError:
             return 0
 
@@ -258,20 +275,43 @@ def _last_number(path: str) -> int:
 
 
 def set_socket_options(new: socket.SocketType, keepalive: float) -> None:
-    """Sets the options that both legs of a tunnel need. On a listener, accepted sockets inherit them (Linux passes them on).
+    """Sets the options that both legs of a tunnel need. On a listener, accepted sockets inherit them, but see `not_inherited`.
 
     keepalive: seconds of silence before the first probe; 0 leaves probes off.
     """
     new.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a keystroke must not wait for the last one's acknowledgement
-    new.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT)
+    _set(new, _NOTSENT_LOWAT, MAX_UNSENT)
     # RFC 6093 section 6: urgent data is part of the stream, and would otherwise be missing from it.
     new.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
     if keepalive:
         idle, interval = _probing(keepalive)
         new.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        new.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle)
-        new.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, interval)
-        new.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, PROBES)
+        _set(new, _KEEPIDLE, idle)
+        _set(new, _KEEPINTVL, interval)
+        _set(new, _KEEPCNT, PROBES)
+        _set(new, RXT_CONNDROPTIME, patience(keepalive))
+
+
+def not_inherited(listener: socket.SocketType) -> list[tuple[int, int]]:
+    """Returns the options of a listener for TCP, with their values, that macOS does not pass on to accepted sockets."""
+    if not RXT_CONNDROPTIME or listener.family == socket.AF_UNIX:
+        return []
+    return [(option, listener.getsockopt(socket.IPPROTO_TCP, option)) for option in (_KEEPIDLE, RXT_CONNDROPTIME)]
+
+
+def pass_on(options: list[tuple[int, int]], accepted: socket.SocketType) -> None:
+    """Sets these options. A client that has left already is no error: the first read shows it."""
+    try:
+        for option, value in options:
+            _set(accepted, option, value)
+    except OSError:
+        pass
+
+
+def _set(new: socket.SocketType, option: int, value: int) -> None:
+    """Sets an option of TCP, if this system has it."""
+    if option:
+        new.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def patience(keepalive: float) -> int:

@@ -7,6 +7,7 @@ hold.
 """
 
 import os
+import select
 import socket
 import stat
 from collections.abc import Awaitable, Callable
@@ -16,9 +17,10 @@ from tunnelctl.engine.descriptor import Descriptor
 from tunnelctl.engine.poller import IN, OUT, poll_once
 from tunnelctl.stream.base import Stream
 
-# POLLOUT on a pipe promises room for one page, no more: a longer blocking write could hang the whole event loop, signals included.
+# POLLOUT on a pipe promises room for so many bytes (Linux 4096, macOS 512), no more: a longer blocking write could hang the whole
+# event loop, signals included.
 # A terminal promises one byte: a newline or a tab becomes several on output.
-SAFE_WRITE = 4096
+SAFE_WRITE = select.PIPE_BUF
 SAFE_TTY_WRITE = 1
 
 
@@ -181,8 +183,17 @@ def _socket_of(fd: int, kind: int) -> socket.socket | None:
 
 
 def _reopened(sink: int) -> int:
-    """Reopens a terminal or pipe, so that O_NONBLOCK affects only us; returns `sink` where that is not allowed (after su)."""
-    try:
-        return os.open(f"/proc/self/fd/{sink}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError:
-        return sink
+    """Reopens a terminal or pipe, so that O_NONBLOCK affects only us; returns `sink` where that is not allowed (after su).
+
+    Without Linux's /proc, a terminal is opened by its name, and a pipe, which has none, not at all.
+    """
+    for path_of in _proc_path, os.ttyname:
+        try:
+            return os.open(path_of(sink), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        except OSError:
+            continue
+    return sink
+
+
+def _proc_path(fd: int) -> str:
+    return f"/proc/self/fd/{fd}"

@@ -18,6 +18,10 @@ from tunnelctl.stream.socket_stream import SocketStream
 _PRESENT, _ENDED = b"+", b"."
 _INT = 4  # bytes of a C int
 
+# sys/un.h and sys/ucred.h of macOS and the BSDs. struct xucred begins with its version and the uid; FreeBSD adds the pid.
+_SOL_LOCAL, _LOCAL_PEERCRED, _LOCAL_PEERPID = 0, 1, 2
+_PID_OF_XUCRED = 20
+
 
 class UnixStream(SocketStream):
     """A unix stream socket. Without `offer_marks` or `expect_marks` it is a SocketStream."""
@@ -55,23 +59,26 @@ class UnixStream(SocketStream):
         return sent
 
     def receive_nowait(self, limit: int) -> bytes | None:
-        if self._expected:
-            self._take_marks()
-        data = super().receive_nowait(limit)
+        data = self._receive_first(limit) if self._expected else super().receive_nowait(limit)
         if data == b"":
             self.confirm_eof()
         return data
 
-    def _take_marks(self) -> None:
-        """Takes the descriptor from the first bytes, which stay where they are; a later recv(2) would drop it."""
+    def _receive_first(self, limit: int) -> bytes | None:
+        """Reads the first bytes, and takes the descriptor that comes with them; a plain recv(2) would drop it.
+
+        Such a read ends with the message that brought the descriptor, so a short one says nothing about the queue.
+        """
         try:
-            _, ancillary, _, _ = self.socket.recvmsg(1, socket.CMSG_LEN(_INT), socket.MSG_PEEK)
+            data, ancillary, _, _ = self.socket.recvmsg(limit, socket.CMSG_LEN(_INT))
         except BlockingIOError:
-            return
+            self.descriptor.readable = False
+            return None
         self._expected = False
         for _, kind, rights in ancillary:
             if kind == socket.SCM_RIGHTS:
                 self._adopt(int.from_bytes(rights, sys.byteorder))
+        return data
 
     def _adopt(self, fd: int) -> None:
         try:
@@ -132,17 +139,24 @@ def connect_unix(path: str) -> socket.SocketType:
 
 def peer_uid(connected: socket.SocketType) -> int | None:
     """Returns the user at the other end, as of its connect(2) or listen(2); None where the kernel does not tell."""
-    return _peer_credential(connected, 1)
+    if sys.platform == "linux":
+        return _number(connected, socket.SOL_SOCKET, socket.SO_PEERCRED, 1)
+    return _number(connected, _SOL_LOCAL, _LOCAL_PEERCRED, 1)
 
 
 def peer_pid(connected: socket.SocketType) -> int | None:
     """Returns the process that has called connect(2) or listen(2) at the other end; None where the kernel does not tell."""
-    return _peer_credential(connected, 0)
+    if sys.platform == "linux":
+        return _number(connected, socket.SOL_SOCKET, socket.SO_PEERCRED, 0)
+    if sys.platform == "darwin":
+        return _number(connected, _SOL_LOCAL, _LOCAL_PEERPID, 0)
+    return _number(connected, _SOL_LOCAL, _LOCAL_PEERCRED, _PID_OF_XUCRED) or None  # 0 before FreeBSD 13
 
 
-def _peer_credential(connected: socket.SocketType, place: int) -> int | None:
-    option = getattr(socket, "SO_PEERCRED", None)
-    if option is None:
+def _number(connected: socket.SocketType, level: int, option: int, place: int) -> int | None:
+    """Returns one of the numbers in what the kernel tells: struct ucred is pid, uid, gid; for struct xucred, see above."""
+    try:
+        told = connected.getsockopt(level, option, (place + 1) * _INT)
+    except OSError:
         return None
-    credentials = connected.getsockopt(socket.SOL_SOCKET, option, 3 * _INT)  # struct ucred: pid, uid, gid
-    return int.from_bytes(credentials[place * _INT : (place + 1) * _INT], sys.byteorder)
+    return int.from_bytes(told[place * _INT :], sys.byteorder) if len(told) == (place + 1) * _INT else None

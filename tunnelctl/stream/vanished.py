@@ -3,6 +3,8 @@
 Keepalive probes only connections with no data in flight. On others the kernel retransmits, or probes a peer whose window is zero,
 for some 15 minutes. TCP_USER_TIMEOUT shortens that (RFC 5482), but it affects a live peer as well: one that reads nothing for that
 long is cut off although it responds to every probe. So it is set only while a peer does not respond.
+
+Linux alone has these options. On macOS, `set_socket_options` sets one that does not affect a live peer; the BSDs have none.
 """
 
 import socket
@@ -12,6 +14,9 @@ from tunnelctl.engine.kernel import checkpoint, current_kernel, sleep
 from tunnelctl.stream.socket_stream import patience
 
 LOOKS = 8  # checks of each connection, within the time that a peer is given
+_TCP_INFO: int = getattr(socket, "TCP_INFO", 0)
+_TCP_USER_TIMEOUT: int = getattr(socket, "TCP_USER_TIMEOUT", 0)
+
 PORTION = 100  # descriptors checked per turn, at some 5 µs each
 
 # struct tcp_info (linux/tcp.h) begins with an octet each for state, ca_state, retransmits and probes. Two 32-bit numbers are the
@@ -21,10 +26,12 @@ _SYN_SENT = 2  # a connection that is being opened has limits of its own
 
 
 async def watch_for_vanished_peers(keepalive: float) -> None:
-    """Makes the kernel give up peers that do not respond for as long as keepalive would wait. Never returns by itself.
+    """Makes the kernel give up peers that do not respond for as long as keepalive would wait. Returns only if it cannot do that.
 
     keepalive: as for `set_socket_options`, and not 0
     """
+    if not _TCP_USER_TIMEOUT:
+        return
     limit, hurried = patience(keepalive), set[int]()
     while True:
         await sleep(limit / LOOKS)
@@ -49,11 +56,11 @@ def _look_at(number: int, limit: int, hurried: set[int]) -> None:
     except OSError:  # not a socket
         return
     try:
-        if _silent(looked_at.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKNOWLEDGED + 4), limit):
-            looked_at.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limit)
+        if _silent(looked_at.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _ACKNOWLEDGED + 4), limit):
+            looked_at.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, limit)
             hurried.add(number)
         elif number in hurried:
-            looked_at.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 0)
+            looked_at.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, 0)
             hurried.discard(number)
     except OSError:  # not TCP
         pass

@@ -7,11 +7,15 @@ import signal
 from collections.abc import Mapping, Sequence
 from select import select
 from time import sleep
+from typing import Any
 
 from tunnelctl.cli.parse.values import wrong_words
 from tunnelctl.cli.render.console import write_stderr
 from tunnelctl.control.instances import Instance, named
 from tunnelctl.errors import Unreachable
+
+_os: Any = os  # typeshed declares pidfd for Linux only
+_signal: Any = signal
 
 POLL_SECONDS = 0.1  # between looks at a process, where the kernel has no pidfd
 
@@ -60,7 +64,7 @@ class _Process:
             if self._fd is None:
                 os.kill(self._pid, signal.SIGTERM)
             else:
-                signal.pidfd_send_signal(self._fd, signal.SIGTERM)
+                _signal.pidfd_send_signal(self._fd, signal.SIGTERM)
         except ProcessLookupError:
             pass
 
@@ -76,7 +80,8 @@ class _Process:
 
 def _pidfd(pid: int) -> int | None:
     try:
-        return os.pidfd_open(pid)
+        pidfd: int = _os.pidfd_open(pid)
+        return pidfd
     except (AttributeError, OSError):  # not Linux, or a sandbox that does not allow it; or the process has ended
         return None
 

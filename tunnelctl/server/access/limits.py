@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-import struct
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
@@ -18,12 +17,12 @@ from tunnelctl.errors import UsageProblem
 from tunnelctl.proto import refusal
 from tunnelctl.proto.refusal import Refusal
 from tunnelctl.server.process.shared_counters import LockTimeoutError, SharedLock, SharedTable, key_of
+from tunnelctl.stream.unix_stream import peer_uid
 
 SLOTS = 1 << 18  # of the table of counts: 131,072 clients, users and targets at once; one more is refused as if at its cap
 
 TUNNELS, DIALS = 1, 2  # the keys of the totals; those of names are hashes
 
-_UCRED = struct.Struct("iII")  # struct ucred of unix(7): process, user, group
 
 _Capped = tuple[int, int, Callable[[], Refusal]]  # a key, its cap, and the refusal when the cap is reached
 
@@ -178,11 +177,8 @@ def owner_of_peer(accepted: socket.SocketType, host: str, prefixes: tuple[int, i
 
     host: the client's address
     """
-    if host == "unix" and hasattr(socket, "SO_PEERCRED"):
-        try:
-            host = f"unix:{_UCRED.unpack(accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))[1]}"
-        except OSError:  # the client may have left already
-            pass
+    if host == "unix" and (uid := peer_uid(accepted)) is not None:
+        host = f"unix:{uid}"
     return owner_of(host, prefixes)
 
 

@@ -10,6 +10,7 @@ import mmap
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from tempfile import TemporaryFile
 from time import monotonic, sleep
 
 MASK = (1 << 64) - 1
@@ -27,7 +28,7 @@ class SharedLock:
     """Excludes other processes, not other tasks of the same process: it is held only within one step of the event loop."""
 
     def __init__(self) -> None:
-        self._file = os.memfd_create("tunnelctl")
+        self._file = _unnamed_file()
         self._impatient_until = 0.0
 
     def __del__(self) -> None:
@@ -59,6 +60,15 @@ class SharedLock:
             else:
                 self._impatient_until = 0.0
                 return
+
+
+def _unnamed_file() -> int:
+    """Opens an empty file that this process and its children have alone: in memory, or outside Linux a temporary one."""
+    if hasattr(os, "memfd_create"):
+        memory: int = os.memfd_create("tunnelctl")
+        return memory
+    with TemporaryFile() as file:
+        return os.dup(file.fileno())
 
 
 class SharedTable:

@@ -26,6 +26,7 @@ from tunnelctl.server.access.limits import SharedCaps
 from tunnelctl.server.events import Listening
 from tunnelctl.server.observe.metrics import RESTARTS, SharedCounters
 from tunnelctl.server.process.shared_counters import LockTimeoutError
+from tunnelctl.server.process.signals import wait_for_signal
 from tunnelctl.status import ExitStatus
 from tunnelctl.stream.accept import STOP, close_listeners
 from tunnelctl.stream.events import Stopped
@@ -101,7 +102,7 @@ class Supervisor:
         notify(f"READY=1\nSTATUS=serving {', '.join(map(str, self._bound))}", self._environ)
         while self._workers or (self._due and not self._asked):
             self._turn()
-        while signal.sigtimedwait(self._signals, 0) is not None:  # repeated signals, with no worker left
+        while wait_for_signal(self._signals, 0) is not None:  # repeated signals, with no worker left
             pass
         signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals)
         self._trace(Stopped())
@@ -115,10 +116,8 @@ class Supervisor:
             wait = min(wait, self._watchdog / 2)
         if self._still_counted:
             wait = min(wait, FORGET_SECONDS)
-        if wait == inf:
-            self._signalled(signal.sigwaitinfo(self._signals).si_signo)
-        elif (arrived := signal.sigtimedwait(self._signals, max(wait, 0.0))) is not None:
-            self._signalled(arrived.si_signo)
+        if (arrived := wait_for_signal(self._signals, max(wait, 0.0))) is not None:
+            self._signalled(arrived)
         if self._watchdog:
             self._kill_the_stuck()
             notify("WATCHDOG=1", self._environ)

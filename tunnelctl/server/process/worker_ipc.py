@@ -21,14 +21,15 @@ MAX_ANSWER = 64 << 20
 
 _LENGTH = 8  # octets
 
+_CLOSE_ON_EXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)  # of Linux and the BSDs; a worker runs no other program anyway
+
 
 class WorkerQueries:
     """The workers, by number."""
 
     def __init__(self, count: int) -> None:
         self.count = count
-        kind = socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK
-        self._pairs = [socket.socketpair(socket.AF_UNIX, kind) for _ in range(count)]
+        self._pairs = [_datagram_pair() for _ in range(count)]
 
     def close(self) -> None:
         for pair in self._pairs:
@@ -44,7 +45,7 @@ class WorkerQueries:
                 while True:
                     await descriptor.wait_readable()
                     try:
-                        question, fds, *_ = socket.recv_fds(hearing, 1, 1, socket.MSG_CMSG_CLOEXEC)
+                        question, fds, *_ = socket.recv_fds(hearing, 1, 1, _CLOSE_ON_EXEC)
                     except BlockingIOError:
                         descriptor.readable = False
                         continue
@@ -88,6 +89,17 @@ class WorkerQueries:
         finally:
             stream.close()
         return None
+
+
+def _datagram_pair() -> tuple[socket.socket, socket.socket]:
+    """Opens a pair for datagrams. The kind that macOS lacks queues more of them."""
+    try:
+        pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    except OSError:
+        pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    for end in pair:
+        end.setblocking(False)
+    return pair
 
 
 async def _read(stream: SocketStream) -> bytes | None:
