@@ -22,7 +22,7 @@ class ExitStatus(IntEnum):
     UNREACHABLE = 75, "the proxy or the target cannot be reached, or a time limit passed: a retry may help"
     MALFORMED = 76, "the response was not HTTP, or was malformed"
     AUTHENTICATION = 77, "authentication is required (407), fails or is impossible; or TLS failed, mostly because of a certificate"
-    SETTINGS = 78, "the settings file or another file is wrong, a password command failed, or a log cannot be opened"
+    SETTINGS = 78, "a settings or other file is wrong, a password command failed, a log cannot be opened, or this is Windows"
     CANNOT_RUN = 126, "the command of `run` cannot be executed; otherwise `run` ends with the status of its command"
     COMMAND_NOT_FOUND = 127, "the command of `run` does not exist"
 

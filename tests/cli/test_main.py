@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
@@ -334,3 +335,25 @@ def test_the_package_runs_as_a_module():
     done = run("--version")
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.startswith(b"tunnelctl ")
+
+
+ON_WINDOWS = """
+import sys
+# What the standard library lacks there.
+for name in ("fcntl", "grp", "pwd", "resource", "termios", "tty", "pty", "syslog"):
+    sys.modules[name] = None
+sys.platform, sys.argv = "win32", ["tunnelctl", *{words!r}]
+exec(open({program!r}).read())
+"""
+
+
+@pytest.mark.parametrize("words", [[], ["connect", "-x", "http://proxy:3128", "host", "22"], ["serve"], ["--help"]], ids=str)
+def test_on_windows_one_line_says_what_it_needs(words):
+    program = str(Path(__file__).parents[2] / "tunnelctl/__main__.py")
+    done = subprocess.run(
+        [sys.executable, "-c", ON_WINDOWS.format(words=words, program=program)], capture_output=True, text=True, timeout=20
+    )
+    assert done.returncode == 78
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("tunnelctl: cannot run on Windows: it needs Linux, macOS or a BSD")

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command line; `argv` excludes the program's name. Returns the exit status, or dies by the signal that it encodes."""
+    if sys.platform == "win32":
+        return refuse_windows()
     if argv is None:  # run as the program; a caller that passes argv manages its own signal handlers and collector
         end_at_interrupt()
         gc.disable()  # importing creates no garbage; see `loaded`
@@ -35,6 +37,14 @@ def main(argv: list[str] | None = None) -> int:
     if status > 128:
         die_by_signal(status - 128)
     return status
+
+
+def refuse_windows() -> int:
+    """Says what is missing there: fcntl, poll, unix sockets and signals. Loads nothing that needs them."""
+    from tunnelctl.status import ExitStatus
+
+    sys.stderr.write("tunnelctl: cannot run on Windows: it needs Linux, macOS or a BSD, for example Linux in WSL (wsl --install)\n")
+    return ExitStatus.SETTINGS
 
 
 def end_at_interrupt() -> None:
