@@ -10,6 +10,8 @@ from tests.peers.program import SOON, Forward, Serve, patched, started
 from tests.peers.scripted import Conversation, ScriptedServer
 from tests.server.harness import Client
 
+pytestmark = pytest.mark.linux("TCP_USER_TIMEOUT")
+
 # So the limit is two seconds with a keepalive of one second.
 SHORT = """
 from tunnelctl.client import connect

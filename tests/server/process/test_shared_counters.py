@@ -59,8 +59,16 @@ def test_a_key_is_equal_in_a_forked_process_and_never_zero() -> None:
     assert in_a_child(lambda: key_of("client", "192.0.2.0/24") == key)
 
 
-def test_a_process_sees_the_counts_of_another() -> None:
-    table, lock = SharedTable(SLOTS, 2), SharedLock()
+@pytest.fixture(params=["in memory", "on disk"])
+def lock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> SharedLock:
+    """A lock; for half of the tests, without Linux's files in memory."""
+    if request.param == "on disk":
+        monkeypatch.delattr(os, "memfd_create", raising=False)
+    return SharedLock()
+
+
+def test_a_process_sees_the_counts_of_another(lock: SharedLock) -> None:
+    table = SharedTable(SLOTS, 2)
 
     def other() -> bool:
         with lock.hold():
@@ -103,9 +111,8 @@ def test_concurrent_counts_of_several_processes_are_exact() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
-def test_a_process_stopped_with_the_lock_delays_others_only_briefly(number: signal.Signals) -> None:
+def test_a_process_stopped_with_the_lock_delays_others_only_briefly(number: signal.Signals, lock: SharedLock) -> None:
     """One that is killed no longer holds it."""
-    lock = SharedLock()
     reader, writer = os.pipe()
     pid = os.fork()
     if not pid:

@@ -5,6 +5,7 @@ import select
 import signal
 import socket
 from collections.abc import Awaitable, Callable
+from errno import EPROTONOSUPPORT
 
 import pytest
 
@@ -14,6 +15,20 @@ from tunnelctl.events import silent
 from tunnelctl.server.process import worker_ipc as under_test
 from tunnelctl.server.process.worker_ipc import WorkerQueries
 from tunnelctl.stream.socket_stream import SocketStream
+
+
+@pytest.fixture(autouse=True, params=["seqpacket", "datagram"])
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Takes away the kind of socket that macOS lacks, for half of the tests."""
+    if request.param == "datagram":
+        pair = socket.socketpair
+
+        def socketpair(family: int = socket.AF_UNIX, kind: int = socket.SOCK_STREAM) -> tuple[socket.socket, socket.socket]:
+            if kind == socket.SOCK_SEQPACKET:
+                raise OSError(EPROTONOSUPPORT, os.strerror(EPROTONOSUPPORT))
+            return pair(family, kind)
+
+        monkeypatch.setattr(socket, "socketpair", socketpair)
 
 
 def says(answer: bytes) -> Callable[[bytes], Awaitable[bytes]]:
