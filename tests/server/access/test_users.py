@@ -169,7 +169,7 @@ def test_a_users_file_that_is_not_utf_8_is_an_error(tmp_path: Path) -> None:
         ("/nonexistent/users", "no such file"),
         ("/", "is a directory"),
         ("/dev/zero", "longer than 16 mib"),
-        ("/proc/self/mem", "error"),
+        pytest.param("/proc/self/mem", "error", marks=pytest.mark.linux("/proc")),
     ],
 )
 def test_an_unreadable_users_file_is_an_error(path: str, text: str) -> None:
