@@ -95,6 +95,7 @@ CAN_BLOCK = {
 
 # Modules whose tests are in a file of another name: they have no behaviour of their own, or another module's tests show it.
 TESTED_IN = {
+    "stream/network_messages.py": "stream/test_network.py",
     "control/listener.py": "client/forward/test_control.py",  # as forward opens it
     "client/forward/overview.py": "control/test_pages.py",  # what a program says of itself is seen at its endpoint
     "server/observe/overview.py": "control/test_pages.py",

@@ -5,7 +5,7 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import pytest
@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from tests.peers.process import path_of
 from tests.proto.feeding import bounded
-from tunnelctl.engine.kernel import move_on_after, run
+from tunnelctl.engine.kernel import fail_after, move_on_after, run
 from tunnelctl.stream import network
-from tunnelctl.stream.network import Change, NetworkChanges, changes_of, is_cut_off, open_changes
+from tunnelctl.stream.network import NetworkChanges, is_cut_off, open_changes
+from tunnelctl.stream.network_messages import Change, from_netlink, from_routing_socket
 from tunnelctl.stream.socket_stream import SocketStream
 from tunnelctl.stream.stdio import Stdio
 
@@ -45,14 +46,28 @@ def route(kind: int, last: int, flags: int = 0, age: int = 0) -> bytes:
     return message(kind, struct.pack("=BBBBBBBBI", socket.AF_INET, 32, 0, 0, 254, 3, 0, 1, flags) + values)
 
 
-def noted(*messages: bytes) -> list[bool]:
+def bsd_link(flags: int, index: int = 2) -> bytes:
+    """struct if_msghdr of macOS and FreeBSD, without what this program does not read."""
+    return struct.pack("=HBBiiH", 112, 5, 0xE, 0, flags, index) + bytes(98)
+
+
+def bsd_address(kind: int, last: int) -> bytes:
+    return struct.pack("=HBBiiH", 24, 5, kind, 0, 0, 2) + bytes([*bytes(6), 10, 0, 0, last])
+
+
+def bsd_route(kind: int, last: int, flags: int = 0x1) -> bytes:
+    """struct rt_msghdr."""
+    return struct.pack("=HBBHHi", 96, 5, kind, 2, 0, flags) + bytes([*bytes(80), 10, 0, 0, last])
+
+
+def noted(*messages: bytes, read: Callable[[bytes], list[Change]] = from_netlink) -> list[bool]:
     """Whether each message changes anything."""
     found = []
 
     async def main() -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         ours.setblocking(False)
-        changes = NetworkChanges(ours)
+        changes = NetworkChanges(ours, read)
         for data in messages:
             theirs.send(data)
             changes._descriptor.readable = True
@@ -81,6 +96,22 @@ REPORTS = {
 }
 
 
+ON_MACOS = {
+    "a link that goes down": ([bsd_link(0x8863), bsd_link(0x8863), bsd_link(0x8822)], [True, False, True]),
+    "two links": ([bsd_link(0x8863), bsd_link(0x8863, 3)], [True, True]),
+    "an address that goes and comes": ([bsd_address(0xD, 1), bsd_address(0xC, 1)], [True, True]),
+    "a route that goes and comes": ([bsd_route(2, 1), bsd_route(1, 1)], [True, True]),
+    "a neighbour": ([bsd_route(1, 1, 0x405), bsd_route(2, 1, 0x405)], [False, False]),
+    "a clone of a route": ([bsd_route(1, 1, 0x20001)], [False]),
+    "other messages": ([bsd_route(4, 1), b"", b"\4\0\5\2"], [False, False, False]),
+}
+
+
+@pytest.mark.parametrize(("messages", "changed"), ON_MACOS.values(), ids=ON_MACOS.keys())
+def test_what_counts_as_a_change_on_macos(messages: list[bytes], changed: list[bool]) -> None:
+    assert noted(*messages, read=from_routing_socket) == changed
+
+
 @pytest.mark.parametrize(("messages", "changed"), REPORTS.values(), ids=REPORTS.keys())
 def test_what_counts_as_a_change(messages: list[bytes], changed: list[bool]) -> None:
     assert noted(*messages) == changed
@@ -94,7 +125,12 @@ def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 @bounded
 @given(st.binary(max_size=200))
 def test_property_any_octets_are_read_to_the_end(data: bytes) -> None:
-    for found in changes_of(data), changes_of(link(1) + data):
+    for found in (
+        from_netlink(data),
+        from_netlink(link(1) + data),
+        from_routing_socket(data),
+        from_routing_socket(bsd_link(1) + data),
+    ):
         assert all(isinstance(change, Change) for change in found)
 
 
@@ -113,9 +149,9 @@ class Overrun:
 
 def test_lost_reports_count_as_a_change() -> None:
     async def main() -> None:
-        assert NetworkChanges(Overrun(errno.ENOBUFS))._read()  # type: ignore[arg-type]
+        assert NetworkChanges(Overrun(errno.ENOBUFS), from_netlink)._read()  # type: ignore[arg-type]
         with pytest.raises(OSError):
-            NetworkChanges(Overrun(errno.EIO))._read()  # type: ignore[arg-type]
+            NetworkChanges(Overrun(errno.EIO), from_netlink)._read()  # type: ignore[arg-type]
 
     run(main)
 
@@ -135,9 +171,35 @@ def test_without_the_permission_of_the_kernel_there_are_no_reports(step: str, mo
     assert open_changes() is None
 
 
-def test_without_netlink_there_are_no_reports(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(socket, "AF_NETLINK", raising=False)
+def test_elsewhere_there_are_no_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "openbsd7")
     assert open_changes() is None
+
+
+def test_macos_reports_on_a_routing_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+
+    class Routing(socket.socket):
+        def __init__(self, family: int, kind: int, protocol: int) -> None:
+            assert (family, kind, protocol) == (socket.AF_ROUTE, socket.SOCK_RAW, 0)
+            super().__init__(fileno=ours.detach())
+
+    async def main() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "platform", "darwin")
+            patch.setattr(socket, "socket", Routing)
+            changes = open_changes()
+        assert changes is not None
+        with theirs:
+            with move_on_after(0) as none:
+                await changes.wait()
+            assert none.cancelled_caught
+            theirs.send(bsd_route(2, 1))
+            with fail_after(5):
+                await changes.wait()
+        changes.close()
+
+    run(main)
 
 
 def test_without_a_change_nothing_is_reported() -> None:

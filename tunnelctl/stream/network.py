@@ -1,8 +1,8 @@
 """Changes of the network: links, addresses and routes that come and go, as the kernel reports them; and what they mean for a
 connection.
 
-Linux reports them on a netlink socket (rtnetlink(7)). Where there is none, as on other systems and in a sandbox that allows no such
-socket, `open_changes` returns None, and connections show by failing that something has changed.
+Linux reports them on a netlink socket (rtnetlink(7)), macOS and FreeBSD on a routing socket (route(4)). Where there is none, as in
+a sandbox that allows no such socket, `open_changes` returns None, and connections show by failing that something has changed.
 
 The kernel repeats itself: each router advertisement reports its address and routes again, and a wireless link reports its quality.
 So what is known already is remembered, and only what differs counts.
@@ -12,12 +12,19 @@ from __future__ import annotations
 
 import socket
 import sys
+from collections.abc import Callable
 from errno import ENOBUFS
 
 from tunnelctl.engine.descriptor import Descriptor
 from tunnelctl.engine.kernel import sleep
-from tunnelctl.namedtuple import NamedTuple
 from tunnelctl.stream.base import Stream
+from tunnelctl.stream.network_messages import Change, from_netlink, from_routing_socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_linux: Any = socket  # typeshed declares AF_NETLINK for Linux only
 
 # Seconds after the first message of a change until it is acted upon: a VPN sets its link, its addresses and its routes in turn.
 SETTLE_SECONDS = 0.3
@@ -28,29 +35,16 @@ MOST_KNOWN = 4096  # links, addresses and routes that are remembered; a router w
 # kernel does not report the IPv4 routes that vanish with one.
 _GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
 _ROUTE_PROTOCOL = 0  # NETLINK_ROUTE
+_WITH_ROUTING_SOCKET = ("darwin", "freebsd")  # those of the other BSDs have messages of another form
 _READ = 1 << 16  # bytes; a message has some hundred
-
-_HEADER = 16  # struct nlmsghdr: length, type (2 octets), flags (2), sequence number, port
-_NEW_LINK, _DEL_LINK, _NEW_ADDRESS, _DEL_ADDRESS, _NEW_ROUTE, _DEL_ROUTE = 16, 17, 20, 21, 24, 25
-_UP, _RUNNING = 0x1, 0x40  # linux/if.h
-_CLONED = 0x200  # rtnetlink(7), RTM_F_CLONED: a cache entry, and no route
-_TENTATIVE, _DEPRECATED = 0x40, 0x20  # linux/if_addr.h: an address that cannot be used yet, or should not be used any more
-_OF_ADDRESS = (1, 2)  # IFA_ADDRESS, IFA_LOCAL
-_CACHE_INFO = 12  # RTA_CACHEINFO: the age of a route
-
-
-class Change(NamedTuple):
-    """The content of a message: of a link, an address or a route, its state; None: it is gone."""
-
-    key: bytes
-    state: int | None
 
 
 class NetworkChanges:
     """The reports of the kernel."""
 
-    def __init__(self, opened: socket.socket) -> None:
-        self._socket, self._descriptor = opened, Descriptor(opened.fileno())
+    def __init__(self, opened: socket.socket, changes_of: Callable[[bytes], list[Change]]) -> None:
+        """changes_of: reads the messages of this socket"""
+        self._socket, self._descriptor, self._changes_of = opened, Descriptor(opened.fileno()), changes_of
         self._known: dict[bytes, int] = {}
 
     async def wait(self) -> None:
@@ -74,7 +68,7 @@ class NetworkChanges:
                     raise
                 changed = True
             else:
-                for change in changes_of(data):
+                for change in self._changes_of(data):
                     changed |= self._note(change)
 
     def _note(self, change: Change) -> bool:
@@ -97,65 +91,31 @@ class NetworkChanges:
 
 def open_changes() -> NetworkChanges | None:
     """Asks the kernel for reports; None if it gives none."""
-    family = getattr(socket, "AF_NETLINK", None)
-    if family is None:
-        return None
     try:
-        opened = socket.socket(family, socket.SOCK_RAW, _ROUTE_PROTOCOL)
+        if sys.platform == "linux":
+            return NetworkChanges(_netlink_socket(), from_netlink)
+        if sys.platform.startswith(_WITH_ROUTING_SOCKET):
+            return NetworkChanges(_routing_socket(), from_routing_socket)
     except OSError:
-        return None
-    try:
-        opened.setblocking(False)
-        opened.bind((0, _GROUPS))
-    except OSError:
-        opened.close()
-        return None
-    return NetworkChanges(opened)
-
-
-def changes_of(data: bytes) -> list[Change]:
-    """Returns what the messages of one read say."""
-    found = []
-    while len(data) >= _HEADER:
-        length = _number(data[:4])
-        if not _HEADER <= length <= len(data):
-            break
-        change = _change(_number(data[4:6]), data[_HEADER:length])
-        if change is not None:
-            found.append(change)
-        data = data[_aligned(length) :]
-    return found
-
-
-def _change(kind: int, body: bytes) -> Change | None:
-    if kind in (_NEW_LINK, _DEL_LINK):  # struct ifinfomsg: family, padding, type (2), index (4), flags (4), change mask (4)
-        return Change(b"link" + body[4:8], None if kind == _DEL_LINK else _number(body[8:12]) & (_UP | _RUNNING))
-    if kind in (_NEW_ADDRESS, _DEL_ADDRESS):  # struct ifaddrmsg: family, prefix length, flags, scope, index (4)
-        key = b"address" + body[:2] + body[4:8] + b"".join(value for kind, value in _attributes(body[8:]) if kind in _OF_ADDRESS)
-        return Change(key, None if kind == _DEL_ADDRESS else body[2] & (_TENTATIVE | _DEPRECATED))
-    # struct rtmsg: family, destination and source length, type of service, table, protocol, scope, type, flags (4)
-    if kind in (_NEW_ROUTE, _DEL_ROUTE) and not _number(body[8:12]) & _CLONED:
-        values = (bytes([kind]) + value for kind, value in _attributes(body[12:]) if kind != _CACHE_INFO)
-        return Change(b"route" + body[:8] + b"".join(values), None if kind == _DEL_ROUTE else 0)
+        pass
     return None
 
 
-def _attributes(data: bytes) -> list[tuple[int, bytes]]:
-    """Returns the attributes of a message: struct rtattr is length and type, 2 octets each."""
-    found = []
-    while len(data) >= 4 and 4 <= (length := _number(data[:2])) <= len(data):
-        found.append((_number(data[2:4]) & 0xFF, data[4:length]))
-        data = data[_aligned(length) :]
-    return found
+def _netlink_socket() -> socket.socket:
+    opened = socket.socket(_linux.AF_NETLINK, socket.SOCK_RAW, _ROUTE_PROTOCOL)
+    try:
+        opened.setblocking(False)
+        opened.bind((0, _GROUPS))
+    except BaseException:
+        opened.close()
+        raise
+    return opened
 
 
-def _number(octets: bytes) -> int:
-    return int.from_bytes(octets, sys.byteorder)
-
-
-def _aligned(length: int) -> int:
-    """Rounds up to NLMSG_ALIGNTO, which is RTA_ALIGNTO too."""
-    return (length + 3) & ~3
+def _routing_socket() -> socket.socket:
+    opened = socket.socket(socket.AF_ROUTE, socket.SOCK_RAW, 0)
+    opened.setblocking(False)
+    return opened
 
 
 def is_cut_off(stream: Stream) -> bool:

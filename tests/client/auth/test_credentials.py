@@ -371,6 +371,7 @@ def test_a_directory_is_an_error(tmp_path: Path, flag: str) -> None:
     assert wrong(str(tmp_path), flag) == "is a directory"
 
 
+@pytest.mark.linux("/proc")
 @FLAGS
 def test_an_unreadable_file_is_an_error(flag: str) -> None:
     """Its first page is never mapped, so even root cannot read it."""

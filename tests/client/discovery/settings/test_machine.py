@@ -61,6 +61,7 @@ def test_files_that_cannot_be_read(machine: Machine, tmp_path: Path) -> None:
             machine.read(path)
 
 
+@pytest.mark.linux("/proc")
 def test_a_file_whose_reading_fails() -> None:
     with pytest.raises(UnreadableError, match="input/output error"):
         Machine({}, "").read("/proc/self/mem")
