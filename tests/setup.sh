@@ -36,6 +36,7 @@ glib-compile-schemas libglib2.0-dev-bin
 openssl openssl
 mandoc mandoc
 ip iproute2
+lsof lsof
 ss iproute2
 zsh zsh
 fish fish

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers.process import wait_until
+from tests.peers.process import path_of, wait_until
 from tests.peers.program import SOON
 from tunnelctl.engine.kernel import run
 from tunnelctl.stream import tcp_owner
@@ -172,6 +172,48 @@ def test_v56_none_without_an_answer(
     listener: socket.socket, limit: Callable[[pytest.MonkeyPatch, Path], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     limit(monkeypatch, tmp_path / "none")
+    with socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert uid_of_peer(accepted) is None
+
+
+@pytest.fixture
+def macos(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    no_table(monkeypatch, tmp_path / "none")
+    monkeypatch.setattr(tcp_owner, "LSOF", path_of("lsof"))
+
+
+@pytest.mark.peer("lsof")
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["ipv4", "mapped"])
+def test_lsof_shows_a_connection_of_this_user(listener: socket.socket, family: socket.AddressFamily, macos: None) -> None:
+    assert tcp_owner.is_available()
+    host = "127.0.0.1" if family == socket.AF_INET else "::ffff:127.0.0.1"
+    with socket.socket(family) as client:
+        client.connect((host, listener.getsockname()[1]))
+        accepted, _ = listener.accept()
+        with accepted:
+            assert uid_of_peer(accepted) == os.geteuid()
+            client.close()
+            assert uid_of_peer(accepted) is None
+
+
+@pytest.mark.peer("lsof")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_lsof_does_not_show_a_connection_of_another_user(listener: socket.socket, macos: None) -> None:
+    code = AS_ANOTHER.format(user=ANOTHER, port=listener.getsockname()[1])
+    with subprocess.Popen([sys.executable, "-I", "-c", code], stdin=subprocess.PIPE) as process:
+        accepted, _ = listener.accept()
+        with accepted:
+            assert uid_of_peer(accepted) is None
+            assert process.stdin is not None
+            process.stdin.close()
+
+
+def test_without_table_and_lsof_nothing_is_known(listener: socket.socket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    no_table(monkeypatch, tmp_path / "none")
+    monkeypatch.setattr(tcp_owner, "LSOF", str(tmp_path / "lsof"))
+    assert not tcp_owner.is_available()
     with socket.create_connection(listener.getsockname()):
         accepted, _ = listener.accept()
         with accepted:

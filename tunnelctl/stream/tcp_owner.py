@@ -14,6 +14,8 @@ Four things could make another user's connection look like ours; none of them gi
 Reading the two tables takes 12 ms with 4,000 sockets, 240 ms with 24,000 on two busy cores, and 4 ms each with none: the kernel
 walks through its hash table (Linux 6.18, 262,144 buckets). So it is done in a thread, for one connection at a time, which takes no
 more than one core from the others.
+
+macOS has no such table. There, lsof(8) lists the connections of the processes of this user: a connection is ours, or is unknown.
 """
 
 from __future__ import annotations
@@ -24,11 +26,15 @@ import sys
 
 from tunnelctl.engine.kernel import BusyResourceError
 from tunnelctl.engine.limiter import FairLimiter, Owner
+from tunnelctl.engine.resolver import with_port
 from tunnelctl.engine.wakeup import to_thread
 
 TABLE, TABLE_IPV6 = "/proc/net/tcp", "/proc/net/tcp6"
 MOST_BYTES = 1 << 24  # of a table that are read: some 110,000 sockets
 _READ = 1 << 16
+
+LSOF = "/usr/sbin/lsof"  # its place on macOS; not looked for elsewhere, since what it says decides who may use the port
+_LSOF_SECONDS = 10.0
 
 NOBODY = 65534  # the default of /proc/sys/kernel/overflowuid
 
@@ -56,18 +62,32 @@ class TCPOwners:
 
 
 def is_available() -> bool:
-    """Whether this system has the table, and this user a number of its own there."""
-    return os.access(TABLE, os.R_OK) and os.geteuid() != NOBODY
+    """Whether this system has the table, and this user a number of its own there; or has lsof."""
+    return os.geteuid() != NOBODY if os.access(TABLE, os.R_OK) else os.access(LSOF, os.X_OK)
 
 
 def look_up(local: tuple[str, int], remote: tuple[str, int]) -> int | None:
     """Returns the user id of the socket with these two ends; None if there is none. Blocks."""
+    if not os.access(TABLE, os.R_OK):
+        return os.geteuid() if f"n{with_port(*local)}->{with_port(*remote)}" in _connections_of_this_user(remote[1]) else None
     pair = [_written(*local), _written(*remote)]
     for table, prefix in (TABLE_IPV6, _MAPPED), (TABLE, ""):
         uid = uid_in(_read(table), " ".join(prefix + end for end in pair).encode())
         if uid is not None:
             return uid
     return None
+
+
+def _connections_of_this_user(port: int) -> list[str]:
+    """Returns lines of lsof, one for each end that is open in a process of this user: `n127.0.0.1:49538->127.0.0.1:8080`."""
+    import subprocess
+
+    command = [LSOF, "-w", "-n", "-P", "-a", "-u", str(os.geteuid()), "-i", f"TCP@127.0.0.1:{port}", "-F", "n"]
+    try:
+        listed = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_LSOF_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return listed.stdout.decode(errors="replace").splitlines()
 
 
 def uid_in(table: bytes, ends: bytes) -> int | None:

@@ -14,14 +14,13 @@ from tests.peers.process import wait_until
 from tests.peers.program import RUN_SECONDS, Serve, patched, run, started
 from tests.peers.scripted import ScriptedServer, echo
 from tests.server.harness import Client
-from tunnelctl.stream import tcp_owner
 
 ANOTHER = 4711
 
 SHOW = "import json, os, sys; json.dump(dict(os.environ), sys.stdout)"
 SHOW_AND_WAIT = "import os, sys; print(os.environ['JAVA_TOOL_OPTIONS'], flush=True); sys.stdin.read()"
 
-linux = pytest.mark.skipif(not tcp_owner.is_available(), reason="only Linux shows whose a connection is")
+linux = pytest.mark.linux("the table of /proc")
 
 
 def java_port(options: str) -> int:

@@ -98,9 +98,9 @@ FLAGS = (
         "java", "", "", SWITCH, "let Java programs use the proxy too, by JAVA_TOOL_OPTIONS", ("run",), "Local ports",
         brief="let Java programs use the proxy too", common=("run",),
         detail="Opens another port on loopback, which requires no login, because a JVM has no setting for one. It serves only "
-        "connections of this user, as the tables of the kernel show (Linux), and closes all others with a warning. The options are "
-        "added to those that JAVA_TOOL_OPTIONS has. The entries of NO_PROXY become http.nonProxyHosts, except those that it "
-        "cannot express.",
+        "connections of this user, as the tables of the kernel (Linux) or lsof (macOS) show, and closes all others with a warning. "
+        "The options are added to those that JAVA_TOOL_OPTIONS has. The entries of NO_PROXY become http.nonProxyHosts, except "
+        "those that it cannot express.",
     ),
     Flag(
         "open-proxy", "", "", SWITCH, "let other machines use a port without a login", ("run",), "Local ports",
