@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import select
+from collections.abc import Callable
+from functools import partial
 
 from tunnelctl.engine.descriptor import Descriptor
 
@@ -16,32 +18,46 @@ _os: Any = os
 _select: Any = select
 
 
-async def wait_ended(pid: int) -> None:
-    """Waits until the process has ended. The caller then collects its status, without blocking."""
+class EndOfProcess:
+    """A descriptor that is readable once a process has ended: a pidfd, or a kqueue, which can itself be waited for."""
+
+    def __init__(self, fd: int, close: Callable[[], None]) -> None:
+        self._fd, self.close = fd, close
+
+    def fileno(self) -> int:
+        return self._fd
+
+
+def end_of(pid: int) -> EndOfProcess:
+    """Opens such a descriptor. Raises OSError: ProcessLookupError if the process has ended already.
+
+    A process that has ended, and was not collected, has a pidfd; on macOS it has none.
+    """
     if hasattr(os, "pidfd_open"):
-        pidfd = _os.pidfd_open(pid)  # readable once its process has ended
-        try:
-            await _wait_readable(pidfd)
-        finally:
-            os.close(pidfd)
-        return
-    queue = _select.kqueue()  # can itself be waited for
+        pidfd: int = _os.pidfd_open(pid)
+        return EndOfProcess(pidfd, partial(os.close, pidfd))
+    queue = _select.kqueue()
     try:
         queue.control([_select.kevent(pid, _select.KQ_FILTER_PROC, _select.KQ_EV_ADD, _select.KQ_NOTE_EXIT)], 0)
-        await _wait_readable(queue.fileno())
-    except ProcessLookupError:  # macOS: it has ended already
-        pass
-    finally:
+    except BaseException:
         queue.close()
+        raise
+    return EndOfProcess(queue.fileno(), queue.close)
 
 
-async def _wait_readable(fd: int) -> None:
-    descriptor = Descriptor(fd)
+async def wait_ended(pid: int) -> None:
+    """Waits until the process has ended. The caller then collects its status, without blocking."""
+    try:
+        end = end_of(pid)
+    except ProcessLookupError:
+        return
+    descriptor = Descriptor(end.fileno())
     descriptor.readable = False
     try:
         await descriptor.wait_readable()
     finally:
         descriptor.forget()
+        end.close()
 
 
 def has_terminal() -> bool:

@@ -1,13 +1,18 @@
 """`tunnelctl stop`."""
 
+import os
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator
+from errno import EPERM
 
 import pytest
 
 from tests.peers.instances import PATIENT
 from tests.peers.program import Forward, Serve, next_line, run, started
 from tests.peers.scripted import ScriptedServer, echo
+from tests.portable.pollers import use_poller
 from tests.server.harness import SECONDS, Client
 from tunnelctl.cli.commands import stop as under_test
 from tunnelctl.status import ExitStatus
@@ -57,12 +62,42 @@ def test_a_name_is_required(env: dict[str, str]) -> None:
     assert b"missing argument NAME" in done.stderr
 
 
-def test_without_pidfd_it_polls(env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr("os.pidfd_open")
+@pytest.fixture(params=["pidfd", "kqueue", "nothing"])
+def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What there is to wait for the end of a process. Linux may have none either: in a sandbox."""
+    if request.param == "kqueue":
+        use_poller(monkeypatch, "kqueue")
+        monkeypatch.delattr(os, "pidfd_open", raising=False)
+        monkeypatch.delattr(signal, "pidfd_send_signal", raising=False)
+    elif request.param == "nothing":
+
+        def refused(pid: int) -> None:
+            raise PermissionError(EPERM, os.strerror(EPERM))
+
+        monkeypatch.setattr(under_test, "end_of", refused)
+
+
+def test_the_end_of_a_process_is_waited_for(env: dict[str, str], kernel: None) -> None:
     with Serve("--name", "a", env=env) as serve:
         serve.ended_on_purpose = True
-        process = under_test._Process(serve.process.pid)
+        pid = serve.process.pid
+        process = under_test._Process(pid, under_test._end_of(pid))
         process.terminate()
-        assert serve.process.wait(SECONDS) == 0
+        collected = threading.Thread(target=serve.process.wait)  # until then, it exists
+        collected.start()
         process.wait()
-        process.terminate()  # it has ended meanwhile: no error
+        collected.join()
+        assert serve.process.returncode == 0
+        with pytest.raises(ProcessLookupError):
+            under_test._end_of(pid)
+
+
+def test_a_process_that_ends_before_the_signal_is_no_error(env: dict[str, str], kernel: None) -> None:
+    with Serve("--name", "a", env=env) as serve:
+        serve.ended_on_purpose = True
+        pid = serve.process.pid
+        process = under_test._Process(pid, under_test._end_of(pid))
+        serve.process.terminate()
+        serve.process.wait()
+        process.terminate()
+        process.wait()

@@ -7,17 +7,14 @@ import signal
 from collections.abc import Mapping, Sequence
 from select import select
 from time import sleep
-from typing import Any
 
 from tunnelctl.cli.parse.values import wrong_words
 from tunnelctl.cli.render.console import write_stderr
 from tunnelctl.control.instances import Instance, named
 from tunnelctl.errors import Unreachable
+from tunnelctl.stream.process import EndOfProcess, end_of
 
-_os: Any = os  # typeshed declares pidfd for Linux only
-_signal: Any = signal
-
-POLL_SECONDS = 0.1  # between looks at a process, where the kernel has no pidfd
+POLL_SECONDS = 0.1  # between looks at a process, where there is no descriptor of its end
 
 
 def run_stop(names: Sequence[str], environ: Mapping[str, str]) -> None:
@@ -35,11 +32,23 @@ def run_stop(names: Sequence[str], environ: Mapping[str, str]) -> None:
 def _process_of(instance: Instance) -> _Process:
     """Raises Unreachable if the process that has opened the socket is gone, and others still serve it."""
     pid = instance.pid()
-    if not _exists(pid):
+    try:
+        return _Process(pid, _end_of(pid))
+    except ProcessLookupError:
         workers = " ".join(str(worker.pid) for worker in instance.status().workers)
         cause = f"its main process, {pid}, was killed, and its workers continue"
-        raise Unreachable(instance.name, cause, "instance-orphaned", facts={"workers": workers})
-    return _Process(pid)
+        raise Unreachable(instance.name, cause, "instance-orphaned", facts={"workers": workers}) from None
+
+
+def _end_of(pid: int) -> EndOfProcess | None:
+    """Returns None where the kernel, or a sandbox, allows no such descriptor. Raises ProcessLookupError if it has ended."""
+    try:
+        return end_of(pid)
+    except ProcessLookupError:
+        raise
+    except OSError:
+        os.kill(pid, 0)
+        return None
 
 
 def _announce(instance: Instance) -> None:
@@ -52,38 +61,34 @@ def _announce(instance: Instance) -> None:
 
 
 class _Process:
-    """A process of this user. With a pidfd, its number cannot come to mean another process."""
+    """A process of this user. With a descriptor of its end, its number cannot come to mean another process."""
 
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
-        self._fd = _pidfd(pid)
+    def __init__(self, pid: int, end: EndOfProcess | None) -> None:
+        """end: None where the kernel has no such descriptor"""
+        self._pid, self._end = pid, end
 
     def terminate(self) -> None:
         """Sends SIGTERM; a process that has ended meanwhile is no error."""
         try:
-            if self._fd is None:
+            if self._end is not None and hasattr(signal, "pidfd_send_signal"):
+                signal.pidfd_send_signal(self._end.fileno(), signal.SIGTERM)
+            elif self._end is None or not _is_readable(self._end, 0):
                 os.kill(self._pid, signal.SIGTERM)
-            else:
-                _signal.pidfd_send_signal(self._fd, signal.SIGTERM)
         except ProcessLookupError:
             pass
 
     def wait(self) -> None:
         """Waits for its end."""
-        if self._fd is not None:
-            select([self._fd], [], [])  # readable once the process has ended
-            os.close(self._fd)
+        if self._end is not None:
+            _is_readable(self._end, None)
+            self._end.close()
             return
         while _exists(self._pid):
             sleep(POLL_SECONDS)
 
 
-def _pidfd(pid: int) -> int | None:
-    try:
-        pidfd: int = _os.pidfd_open(pid)
-        return pidfd
-    except (AttributeError, OSError):  # not Linux, or a sandbox that does not allow it; or the process has ended
-        return None
+def _is_readable(end: EndOfProcess, seconds: float | None) -> bool:
+    return bool(select([end], [], [], seconds)[0])
 
 
 def _exists(pid: int) -> bool:
