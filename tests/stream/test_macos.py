@@ -4,6 +4,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from errno import EINVAL, ENOPROTOOPT
 from typing import Any
 
@@ -11,8 +12,8 @@ import pytest
 
 from tests.portable.pollers import use_poller
 from tests.stream.ends import go, tcp_pair
-from tunnelctl.engine.kernel import current_time
-from tunnelctl.stream import accept, socket_stream, vanished
+from tunnelctl.engine.kernel import Nursery, current_time
+from tunnelctl.stream import accept, socket_stream, stdio, vanished
 from tunnelctl.stream.process import wait_ended
 from tunnelctl.stream.socket_stream import SocketStream, not_inherited, pass_on, set_socket_options
 from tunnelctl.stream.unix_stream import peer_pid, peer_uid
@@ -175,5 +176,73 @@ def test_the_end_of_a_child_is_seen_by_kqueue_too(monkeypatch: pytest.MonkeyPatc
         await wait_ended(child)
         await wait_ended(child)  # ended already, but not collected
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+    go(main)
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_a_send_to_an_inherited_socket_that_would_wait_is_not_made(room: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS ignores MSG_DONTWAIT when it sends."""
+    monkeypatch.setattr(stdio, "SENDS_WITHOUT_WAITING", False)
+    flags = []
+
+    class Inherited(socket.socket):
+        def send(self, data: Any, flag: int = 0) -> int:
+            flags.append(flag)
+            return super().send(data)
+
+        def getsockopt(self, level: int, option: int, *size: int) -> Any:
+            return 2048 if option == socket.SO_SNDLOWAT else super().getsockopt(level, option, *size)
+
+    async def main() -> None:
+        near, far = socket.socketpair()
+        with near, far:
+            monkeypatch.setattr(stdio, "_socket_of", lambda fd, _: Inherited(fileno=os.dup(fd)))
+            stream = stdio.Stdio(near.fileno(), near.fileno())
+            if not room:
+                near.setblocking(False)
+                with suppress(BlockingIOError):
+                    while near.send(bytes(65536)):
+                        pass
+                near.setblocking(True)
+            sent = stream.send_nowait(bytes(10_000))
+            assert sent == (2048 if room else 0)
+            assert len(flags) == room
+            assert stream._out.writable == room
+            for duplicate in stream._in_socket, stream._out_socket:
+                assert duplicate is not None
+                duplicate.close()
+            stream.close()
+
+    go(main)
+
+
+def test_a_client_that_has_left_when_it_is_accepted_has_no_address() -> None:
+    """accept(2) of macOS succeeds then, and tells none. The next client is served."""
+
+    class Listener(socket.socket):
+        def _accept(self) -> tuple[int, Any]:
+            fd, peer = super()._accept()  # type: ignore[misc]
+            return fd, None if left.pop() else peer
+
+    left = [False, True]
+
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listening, Listener(fileno=os.dup(listening.fileno())) as listener:
+            listener.setblocking(False)
+            acceptor = accept.Acceptor(accept.ConnectionCount(), 0.0, lambda _: None)
+            names: list[str] = []
+
+            async def serve(accepted: socket.SocketType, _: str, name: str) -> None:
+                accepted.close()
+                names.append(name)
+
+            async with Nursery() as acceptor._serving:
+                accept_one = acceptor._accepting(listener, serve)
+                while left:
+                    with socket.create_connection(listening.getsockname()) as client:
+                        accept_one()
+                        last = client.getsockname()
+            assert names == [f"127.0.0.1:{last[1]}"]
 
     go(main)

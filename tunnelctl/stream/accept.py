@@ -198,6 +198,9 @@ class Acceptor:
             # call. The method that it wraps has had this name since Python 3.0.
             fd, peer = listener._accept()  # type: ignore[attr-defined]
             accepted = socket.SocketType(family, kind, 0, fd)
+            if peer is None:  # macOS: the client has left already
+                accepted.close()
+                return
             accepted.setblocking(False)
             if missing:
                 pass_on(missing, accepted)

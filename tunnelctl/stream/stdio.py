@@ -10,6 +10,7 @@ import os
 import select
 import socket
 import stat
+import sys
 from collections.abc import Awaitable, Callable
 from errno import EBADF, EIO, EPIPE
 
@@ -22,6 +23,10 @@ from tunnelctl.stream.base import Stream
 # A terminal promises one byte: a newline or a tab becomes several on output.
 SAFE_WRITE = select.PIPE_BUF
 SAFE_TTY_WRITE = 1
+
+
+# Others, macOS among them, ignore this flag when they send: such a call on a socket that blocks would hang the event loop.
+SENDS_WITHOUT_WAITING = sys.platform.startswith(("linux", "freebsd", "openbsd"))
 
 
 class Stdio(Stream):
@@ -109,6 +114,12 @@ class Stdio(Stream):
 
     def _send_socket(self, data: bytes | memoryview) -> int:
         assert self._out_socket is not None
+        if not SENDS_WITHOUT_WAITING:
+            if not poll_once(self._out.fd, OUT):
+                self._out.writable = False
+                return 0
+            # POLLOUT promises room for that many bytes.
+            data = data[: self._out_socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDLOWAT)]
         try:
             return self._out_socket.send(data, socket.MSG_DONTWAIT)
         except BlockingIOError:
