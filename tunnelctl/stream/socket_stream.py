@@ -162,8 +162,10 @@ class SocketStream(Stream):
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
     def bound_unsent(self, size: int) -> None:
+        if not _NOTSENT_LOWAT:
+            return
         try:
-            _set(self.socket, _NOTSENT_LOWAT, size)
+            self.socket.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, size)
         except OSError:  # a unix socket has none
             pass
 
@@ -280,16 +282,21 @@ def set_socket_options(new: socket.SocketType, keepalive: float) -> None:
     keepalive: seconds of silence before the first probe; 0 leaves probes off.
     """
     new.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a keystroke must not wait for the last one's acknowledgement
-    _set(new, _NOTSENT_LOWAT, MAX_UNSENT)
+    if _NOTSENT_LOWAT:
+        new.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, MAX_UNSENT)
     # RFC 6093 section 6: urgent data is part of the stream, and would otherwise be missing from it.
     new.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
     if keepalive:
         idle, interval = _probing(keepalive)
         new.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        _set(new, _KEEPIDLE, idle)
-        _set(new, _KEEPINTVL, interval)
-        _set(new, _KEEPCNT, PROBES)
-        _set(new, RXT_CONNDROPTIME, patience(keepalive))
+        if _KEEPIDLE:
+            new.setsockopt(socket.IPPROTO_TCP, _KEEPIDLE, idle)
+        if _KEEPINTVL:
+            new.setsockopt(socket.IPPROTO_TCP, _KEEPINTVL, interval)
+        if _KEEPCNT:
+            new.setsockopt(socket.IPPROTO_TCP, _KEEPCNT, PROBES)
+        if RXT_CONNDROPTIME:
+            new.setsockopt(socket.IPPROTO_TCP, RXT_CONNDROPTIME, patience(keepalive))
 
 
 def not_inherited(listener: socket.SocketType) -> list[tuple[int, int]]:
@@ -303,15 +310,9 @@ def pass_on(options: list[tuple[int, int]], accepted: socket.SocketType) -> None
     """Sets these options. A client that has left already is no error: the first read shows it."""
     try:
         for option, value in options:
-            _set(accepted, option, value)
+            accepted.setsockopt(socket.IPPROTO_TCP, option, value)
     except OSError:
         pass
-
-
-def _set(new: socket.SocketType, option: int, value: int) -> None:
-    """Sets an option of TCP, if this system has it."""
-    if option:
-        new.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def patience(keepalive: float) -> int:
