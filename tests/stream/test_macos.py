@@ -5,7 +5,7 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from errno import EINVAL, ENOPROTOOPT
+from errno import ECONNRESET, EINVAL, ENOPROTOOPT, EPROTOTYPE
 from typing import Any
 
 import pytest
@@ -244,5 +244,28 @@ def test_a_client_that_has_left_when_it_is_accepted_has_no_address() -> None:
                         accept_one()
                         last = client.getsockname()
             assert names == [f"127.0.0.1:{last[1]}"]
+
+    go(main)
+
+
+@pytest.mark.parametrize(("number", "kind"), [(EPROTOTYPE, BrokenPipeError), (ECONNRESET, ConnectionResetError)])
+def test_the_error_of_macos_for_a_closing_connection_is_a_broken_pipe(number: int, kind: type[OSError]) -> None:
+    class Closing(Recording):
+        def send(self, _: object) -> int:
+            raise OSError(number, os.strerror(number))
+
+        sendmsg = send
+
+    async def main() -> None:
+        near, far = tcp_pair()
+        stream = SocketStream(near)
+        stream.socket = Closing()  # type: ignore[assignment]
+        with pytest.raises(kind):
+            stream.send_nowait(b"x")
+        with pytest.raises(kind):
+            stream.send_pieces([memoryview(b"x")])
+        stream.socket = near
+        stream.close()
+        far.close()
 
     go(main)

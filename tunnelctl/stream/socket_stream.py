@@ -3,8 +3,10 @@
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from errno import EPIPE, EPROTOTYPE
 from functools import cache
 from math import inf
+from os import strerror
 
 from tunnelctl.engine.descriptor import Descriptor
 from tunnelctl.engine.kernel import current_time, sleep
@@ -87,6 +89,9 @@ class SocketStream(Stream):
             sent = self.socket.send(data)
         except BlockingIOError:
             sent = 0
+        except OSError as error:
+            _check_closing(error)
+            raise
         if sent < len(data):
             self.descriptor.writable = False
         return sent
@@ -117,6 +122,9 @@ class SocketStream(Stream):
             sent = self.socket.sendmsg(pieces)
         except BlockingIOError:
             sent = 0
+        except OSError as error:
+            _check_closing(error)
+            raise
         if sent < sum(map(len, pieces)):
             self.descriptor.writable = False
         return sent
@@ -244,6 +252,12 @@ class SocketStream(Stream):
             return int.from_bytes(ioctl(self.socket, request, bytes(4)), sys.byteorder)
         except OSError:
             return 0
+
+
+def _check_closing(error: OSError) -> None:
+    """Raises the usual error in place of the one that macOS has for a connection that is just being closed."""
+    if error.errno == EPROTOTYPE:
+        raise BrokenPipeError(EPIPE, strerror(EPIPE)) from error
 
 
 def receive_queue_for(round_trip: float) -> int:
