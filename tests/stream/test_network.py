@@ -156,7 +156,7 @@ def test_lost_reports_count_as_a_change() -> None:
     run(main)
 
 
-@pytest.mark.parametrize("step", ["socket", "bind"])
+@pytest.mark.parametrize("step", ["socket", pytest.param("bind", marks=pytest.mark.linux("netlink"))])
 def test_without_the_permission_of_the_kernel_there_are_no_reports(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     class Refusing(socket.socket):
         def __init__(self, *words: int) -> None:

@@ -82,7 +82,7 @@ def _connections_of_this_user(port: int) -> list[str]:
     """Returns lines of lsof, one for each end that is open in a process of this user: `n127.0.0.1:49538->127.0.0.1:8080`."""
     import subprocess
 
-    command = [LSOF, "-w", "-n", "-P", "-a", "-u", str(os.geteuid()), "-i", f"TCP@127.0.0.1:{port}", "-F", "n"]
+    command = [LSOF, "-wnPa", "-u", str(os.geteuid()), "-i", f"TCP@127.0.0.1:{port}", "-Fn"]
     try:
         listed = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_LSOF_SECONDS)
     except (OSError, subprocess.TimeoutExpired):

@@ -66,7 +66,7 @@ def test_no_flag_is_named_below_the_command_line():
 
 
 # Options of a shell or another program, a part of a URL, and the origin of a route.
-ALLOWED = {"-x", "--pac", "--via", "-c", "-sess", "-I", "-P", "--proxy", "(?i)(?:-o)?ProxyCommand[= ]"}
+ALLOWED = {"-x", "--pac", "--via", "-c", "-sess", "-I", "-P", "--proxy", "(?i)(?:-o)?ProxyCommand[= ]", "-wnPa", "-u", "-i"}
 
 
 def test_no_error_carries_a_hint_or_is_changed_below_the_command_line():
