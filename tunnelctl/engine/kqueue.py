@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 _bsd: Any = select  # typeshed declares these names for macOS and the BSDs only
 _READ, _WRITE, _EOF = _bsd.KQ_FILTER_READ, _bsd.KQ_FILTER_WRITE, _bsd.KQ_EV_EOF
 _EDGES = _bsd.KQ_EV_ADD | _bsd.KQ_EV_CLEAR
-_OOBAND = 0x2000  # sys/event.h of macOS: urgent data is in the queue. The BSDs do not tell.
+# sys/event.h of macOS: urgent data is in the queue. The BSDs do not tell; there, what follows it waits for more to arrive.
+_OOBAND = 0x2000
 
 _READ_ENDED, _WRITE_ENDED = 1, 2
 _BOTH_ENDED = _READ_ENDED | _WRITE_ENDED
