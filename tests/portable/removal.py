@@ -4,15 +4,18 @@ import builtins
 import errno
 import fcntl
 import os
+import resource
 import select
 import selectors
 import signal
 import socket
 import sys
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from tests.portable import kqueue
+from tests.portable import PLATFORM, kqueue
 
 # The names are gone, as on macOS. What C code uses by itself (accept4 in accept()) stays, and so do a few tools of the tests, such
 # as waitid and prlimit: mypy (--platform darwin) shows that tunnelctl does without those.
@@ -26,12 +29,15 @@ _GONE: dict[Any, str] = {
     "TCP_QUICKACK TCP_CORK MSG_CMSG_CLOEXEC",
 }
 
-_SOL_LOCAL, _LOCAL_PEERCRED = 0, 1
+_SOL_LOCAL, _LOCAL_PEERCRED, _LOCAL_PEERPID = 0, 1, 2
+_SO_NWRITE, _RXT_CONNDROPTIME = 0x1024, 0x80
 _SIOCOUTQ, _FIONWRITE = 0x5411, 0x40046677
+_LOWAT = 2048  # what macOS has for SO_SNDLOWAT
 _SO_PEERCRED, _KEEPIDLE = socket.SO_PEERCRED, socket.TCP_KEEPIDLE
 _OF_LINUX = {(socket.SOL_SOCKET, 72), (socket.SOL_SOCKET, 26), (socket.SOL_SOCKET, _SO_PEERCRED)}  # SO_BUF_LOCK, SO_ATTACH_FILTER
 
 kept: dict[str, Any] = {}  # what was taken away, for the tests themselves
+_drop_times: dict[int, int] = {}  # TCP_RXT_CONNDROPTIME, by descriptor
 
 
 def of_linux(module: Any, name: str) -> Any:
@@ -57,15 +63,54 @@ def take_away() -> None:
     directory, path = os.path.dirname(__file__), os.environ.get("PYTHONPATH", "")
     if directory not in path.split(os.pathsep):
         os.environ["PYTHONPATH"] = directory + (os.pathsep + path if path else "")
-    sys.platform = "freebsd14"
+    sys.modules["_scproxy"] = _no_system_proxies()  # urllib of macOS
+    sys.platform = PLATFORM
+    sys.meta_path.insert(0, _Compiled())
     _change_sockets()
     _hide_proc()
+    if PLATFORM == "darwin":
+        _count_bytes()
+
+
+class _Compiled:
+    """Lets a package find its compiled library, which was built for Linux."""
+
+    def find_spec(self, name: str, path: Any, target: object = None) -> ModuleSpec | None:
+        spec = PathFinder.find_spec(name, path) if name == "py_mini_racer._dll" else None
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def exec_module(module: Any) -> None:
+                execute(module)
+                module.platform = "linux"
+
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+def _no_system_proxies() -> ModuleType:
+    module = ModuleType("_scproxy")
+    for name in ("_get_proxies", "_get_proxy_settings"):
+        setattr(module, name, dict)
+    return module
 
 
 def _sysconfigdata() -> str:
     import sysconfig
 
     return sysconfig._get_sysconfigdata_name()  # type: ignore[attr-defined]
+
+
+def _count_bytes() -> None:
+    """Gives the peak of the memory in bytes."""
+    getrusage = resource.getrusage
+
+    def of_macos(who: int) -> Any:
+        used = getrusage(who)
+        values = {name: getattr(used, name) for name in dir(used) if name.startswith("ru_")}
+        return SimpleNamespace(**{**values, "ru_maxrss": used.ru_maxrss * 1024})
+
+    resource.getrusage = of_macos
 
 
 def _change_sockets() -> None:
@@ -95,13 +140,31 @@ def _change_sockets() -> None:
 def _getsockopt(self: Any, level: int, option: int, *size: int) -> Any:
     if (level, option) == (_SOL_LOCAL, _LOCAL_PEERCRED) and self.family == socket.AF_UNIX:
         pid, uid, gid = (self.getsockopt(socket.SOL_SOCKET, _SO_PEERCRED, 12)[place : place + 4] for place in (0, 4, 8))
-        # struct xucred of FreeBSD: version, uid, number of groups, 16 groups, and in a union of 8 octets the pid
-        return (bytes(4) + uid + (1).to_bytes(2, sys.byteorder) + bytes(2) + gid + bytes(60 + 4) + pid + bytes(4))[: size[0]]
+        # struct xucred: version, uid, number of groups, 16 groups; and of FreeBSD, in a union of 8 octets, the pid
+        told = bytes(4) + uid + (1).to_bytes(2, sys.byteorder) + bytes(2) + gid + bytes(60)
+        return (told if PLATFORM == "darwin" else told + bytes(4) + pid + bytes(4))[: size[0]]
+    if PLATFORM == "darwin" and (found := _of_macos(self, level, option)) is not None:
+        return found
     _check(level, option)
     return _plain("getsockopt")(self, level, option, *size)
 
 
+def _of_macos(self: Any, level: int, option: int) -> Any:
+    if (level, option) == (_SOL_LOCAL, _LOCAL_PEERPID) and self.family == socket.AF_UNIX:
+        return self.getsockopt(socket.SOL_SOCKET, _SO_PEERCRED, 4)
+    if (level, option) == (socket.SOL_SOCKET, _SO_NWRITE):
+        return int.from_bytes(fcntl.ioctl(self, _SIOCOUTQ, bytes(4)), sys.byteorder)
+    if (level, option) == (socket.SOL_SOCKET, socket.SO_SNDLOWAT):
+        return _LOWAT
+    if (level, option) == (socket.IPPROTO_TCP, _RXT_CONNDROPTIME):
+        return _drop_times.get(self.fileno(), 0)
+    return None
+
+
 def _setsockopt(self: Any, level: int, option: int, *value: Any) -> None:
+    if PLATFORM == "darwin" and (level, option) == (socket.IPPROTO_TCP, _RXT_CONNDROPTIME):
+        _drop_times[self.fileno()] = value[0]
+        return
     _check(level, option)
     _plain("setsockopt")(self, level, option, *value)
 
