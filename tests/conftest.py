@@ -63,8 +63,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     The second run is that on the other poller: tests/run uses the default first. Some tests know of none, or are marked `once`.
     What is marked `linux` is left out on other systems, and in the portable run.
     """
-    second = "TUNNELCTL_POLLER" in os.environ
-    left = {item for item in items if (second and _runs_once(item)) or (sys.platform != "linux" and item.get_closest_marker("linux"))}
+    second, elsewhere = "TUNNELCTL_POLLER" in os.environ, sys.platform != "linux"
+    left = {item for item in items if (second and _runs_once(item)) or (elsewhere and item.get_closest_marker("linux"))}
     config.hook.pytest_deselected(items=list(left))
     items[:] = [item for item in items if item not in left]
 
