@@ -36,6 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "once: not repeated on the second poller, because it is slow and about protocols, which know of no poller"
     )
+    config.addinivalue_line("markers", "artefact: builds and uses what is published; takes minutes, so only -m artefact selects it")
     config.addinivalue_line("markers", "linux(why): about what Linux alone has; left out elsewhere, and of the portable run")
     give_programs_their_signals()
     # Otherwise the developer's own proxy settings would decide which proxy connect, curl, git and httpx use.
@@ -58,13 +59,19 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselects tests of the second run and of the portable run.
+    """Deselects what the run at hand leaves out.
 
     The second run is that on the other poller: tests/run uses the default first. Some tests know of none, or are marked `once`.
-    What is marked `linux` is left out on other systems, and in the portable run.
+    What is marked `linux` is left out on other systems, and in the portable run; what is marked `artefact`, unless -m names it.
     """
-    second, elsewhere = "TUNNELCTL_POLLER" in os.environ, sys.platform != "linux"
-    left = {item for item in items if (second and _runs_once(item)) or (elsewhere and item.get_closest_marker("linux"))}
+    second, elsewhere, artefacts = "TUNNELCTL_POLLER" in os.environ, sys.platform != "linux", "artefact" in config.option.markexpr
+    left = {
+        item
+        for item in items
+        if (second and _runs_once(item))
+        or (elsewhere and item.get_closest_marker("linux"))
+        or (not artefacts and item.get_closest_marker("artefact"))
+    }
     config.hook.pytest_deselected(items=list(left))
     items[:] = [item for item in items if item not in left]
 

@@ -209,7 +209,7 @@ install_extras() { # DIRECTORY
         [ -z "${CI:-}" ] || return 1
         echo "the tests that need yarn are skipped" >&2
     fi
-    for extra in negotiate peers; do
+    for extra in negotiate peers deploy; do
         pip_install "$1" "$extra" && continue
         [ -z "${CI:-}" ] || return 1
         echo "the tests that need [$extra] are skipped" >&2
