@@ -33,7 +33,8 @@ defines all of this module: 1 % of the instructions until it dials. An instance 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+# That of collections.abc, which the interpreter has loaded from here; `collections` itself takes 0.8 ms.
+from _collections_abc import Callable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,5 +1,6 @@
 """Tests opening a tunnel: lookup, dial, CONNECT hop by hop, and every error of these phases."""
 
+import _socket
 import errno
 import os
 import socket
@@ -278,7 +279,7 @@ def test_failed_lookups_of_a_target_have_an_rfc_9209_error_type(
     def look_up(*_: object) -> None:
         raise raised
 
-    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(_socket, "getaddrinfo", look_up)
     assert failed(Route(Address("host.test", 9), ()), TunnelctlError).detail == {"error": kind}
     assert failed(route_through("proxy.test:9"), TunnelctlError).detail == {}
 
@@ -302,7 +303,7 @@ def script_lookup(monkeypatch: pytest.MonkeyPatch, *hosts: str, error: BaseExcep
         entries = [(socket.AF_INET6 if ":" in host else socket.AF_INET, host) for host in hosts]
         return [(of, kind, 6, "", (host, port)) for of, host in entries if family in (0, of)]
 
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(_socket, "getaddrinfo", getaddrinfo)
     return asked
 
 
@@ -494,7 +495,7 @@ def timed(route: Route) -> tuple[TimedOut, float]:
 
 def test_time_limit_during_the_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: release.wait(AMPLE))
+    monkeypatch.setattr(_socket, "getaddrinfo", lambda *_: release.wait(AMPLE))
     try:
         error, seconds = timed(route_through("proxy.test:1", timeout=BRIEF))
     finally:

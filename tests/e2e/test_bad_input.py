@@ -3,6 +3,7 @@
 Most tests run in this process, since starting Python is the same for all of them. A few run the program, to be sure.
 """
 
+import _socket
 import os
 import socket
 import subprocess
@@ -54,7 +55,7 @@ def _no_names(monkeypatch: pytest.MonkeyPatch) -> None:
     def getaddrinfo(*_: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(_socket, "getaddrinfo", getaddrinfo)
 
 
 # --- commands and flags

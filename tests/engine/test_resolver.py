@@ -1,5 +1,6 @@
 """Lookups: addresses need none, names are looked up in a thread, and a stuck lookup is abandoned while others go on."""
 
+import _socket
 import errno
 import math
 import socket
@@ -34,7 +35,7 @@ def no_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
     def lookup(*_: object) -> Answer:
         raise AssertionError("asked the system")
 
-    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    monkeypatch.setattr(_socket, "getaddrinfo", lookup)
 
 
 @pytest.mark.usefixtures("no_lookup")
@@ -67,7 +68,7 @@ def test_a_scope_id_of_no_interface_is_an_error() -> None:
 def test_the_scope_id_of_a_looked_up_address_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """As for a neighbour's name, from mDNS or /etc/hosts: without its scope ID, a link-local address cannot be connected to."""
     found = [(V6, socket.SOCK_STREAM, 6, "", ("fe80::1", 80, 0, 7)), *answer("2001:db8::1", "192.0.2.1")]
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: found)
+    monkeypatch.setattr(_socket, "getaddrinfo", lambda *_: found)
     expected = [SocketAddress(V6, "fe80::1", 80, 7), SocketAddress(V6, "2001:db8::1", 80), SocketAddress(V4, "192.0.2.1", 80)]
     assert bounded(resolve, "neighbour.local", 80) == expected
 
@@ -105,7 +106,7 @@ def test_an_unknown_name_is_an_error() -> None:
 
 def test_the_order_of_addresses_is_kept_and_duplicates_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
     hosts = ("192.0.2.7", "2001:db8::7", "192.0.2.7", "192.0.2.1", "2001:db8::7")
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: answer(*hosts))
+    monkeypatch.setattr(_socket, "getaddrinfo", lambda *_: answer(*hosts))
     expected = [SocketAddress(V4, "192.0.2.7", 80), SocketAddress(V6, "2001:db8::7", 80), SocketAddress(V4, "192.0.2.1", 80)]
     assert bounded(resolve, "name.example", 80) == expected
 
@@ -117,7 +118,7 @@ def test_the_arguments_of_getaddrinfo(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.append(arguments)
         return answer("192.0.2.1")
 
-    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    monkeypatch.setattr(_socket, "getaddrinfo", lookup)
     bounded(resolve, "xn--bcher-kva.example", 443, V4)
     assert asked == [(b"xn--bcher-kva.example", 443, V4, socket.SOCK_STREAM)]
 
@@ -143,7 +144,7 @@ def test_a_stuck_lookup_is_abandoned_at_its_deadline_and_others_go_on(monkeypatc
             assert stuck.wait(5)
         return answer("192.0.2.1")
 
-    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    monkeypatch.setattr(_socket, "getaddrinfo", lookup)
 
     async def main() -> None:
         ended: list[str] = []
@@ -180,7 +181,7 @@ def test_lookups_without_an_owner_queue_and_leave_threads_to_others(monkeypatch:
         return answer("192.0.2.1")
 
     monkeypatch.setattr(resolver, "MAX_LOOKUPS", 4)
-    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    monkeypatch.setattr(_socket, "getaddrinfo", lookup)
 
     async def main() -> None:
         found = []
@@ -210,7 +211,7 @@ def test_lookups_without_an_owner_queue_and_leave_threads_to_others(monkeypatch:
 
 def test_more_lookups_at_once_than_there_are_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a burst of connections at `forward`, each of which looks up its proxy."""
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: answer("192.0.2.1"))
+    monkeypatch.setattr(_socket, "getaddrinfo", lambda *_: answer("192.0.2.1"))
     found = []
 
     async def ask() -> None:
@@ -231,7 +232,7 @@ class Stuck:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.release = threading.Event()
         self.under_way = 0
-        monkeypatch.setattr(socket, "getaddrinfo", self)
+        monkeypatch.setattr(_socket, "getaddrinfo", self)
 
     def __call__(self, host: bytes, *_: object) -> Answer:
         if host != b"good.example":
@@ -359,10 +360,10 @@ def test_a_lack_of_descriptors_is_not_reported_as_an_unknown_name(owner: Owner |
         def __init__(self, *_: object) -> None:
             raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    monkeypatch.setattr(_socket, "getaddrinfo", lookup)
     with pytest.raises(socket.gaierror):
         bounded(lambda: resolve("gone.example", 80, owner=owner))
-    monkeypatch.setattr(socket, "socket", NoSocket)
+    monkeypatch.setattr(_socket, "socket", NoSocket)
     with pytest.raises(OSError, match="Too many open files") as caught:
         bounded(lambda: resolve("gone.example", 80, owner=owner))
     assert not isinstance(caught.value, socket.gaierror)
@@ -425,7 +426,7 @@ def test_a_complete_name_of_one_label_is_looked_up_with_a_trailing_dot(
         asked.append(host)
         return answer("192.0.2.1")
 
-    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    monkeypatch.setattr(_socket, "getaddrinfo", lookup)
     monkeypatch.setattr(resolver, "HOSTS", str(tmp_path / "hosts"))
     monkeypatch.delenv("LOCALDOMAIN", raising=False)
     bounded(lambda: resolve("db", 80, owner=owner))

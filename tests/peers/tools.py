@@ -13,7 +13,7 @@ from tests.peers.program import RUN_SECONDS, SCRIPT, SOON, environment, patched
 NAME = "pkg.example.test"
 # serve looks the name up as this machine; no tool can.
 LOOKUP = patched(
-    f"import socket; real = socket.getaddrinfo\ndef known(host, *rest):\n"
+    f"import _socket as socket; real = socket.getaddrinfo\ndef known(host, *rest):\n"
     f"    return real('127.0.0.1' if host in ({NAME!r}, {NAME.encode()!r}, {NAME.encode() + b'.'!r}) else host, *rest)\n"
     f"socket.getaddrinfo = known"
 )

@@ -1,5 +1,7 @@
 """Takes away what Linux alone has, and puts what macOS and the BSDs have instead in its place."""
 
+import _signal  # type: ignore[import-not-found]
+import _socket
 import builtins
 import errno
 import fcntl
@@ -29,6 +31,9 @@ _GONE: dict[Any, str] = {
     "TCP_QUICKACK TCP_CORK MSG_CMSG_CLOEXEC",
 }
 
+_IN_C: dict[Any, Any] = {socket: _socket, signal: _signal}  # the modules below these, which `connect` uses
+_PLAIN = _socket.socket
+
 _SOL_LOCAL, _LOCAL_PEERCRED, _LOCAL_PEERPID = 0, 1, 2
 _SO_NWRITE, _RXT_CONNDROPTIME = 0x1024, 0x80
 _SIOCOUTQ, _FIONWRITE = 0x5411, 0x40046677
@@ -56,9 +61,11 @@ def take_away() -> None:
             if hasattr(module, name):
                 kept[name] = getattr(module, name)
                 delattr(module, name)
+                if hasattr(_IN_C.get(module), name):
+                    delattr(_IN_C[module], name)
     for name, value in kqueue.names().items():
         setattr(select, name, value)
-    socket.TCP_KEEPALIVE = _KEEPIDLE  # type: ignore[attr-defined]
+    socket.TCP_KEEPALIVE = _socket.TCP_KEEPALIVE = _KEEPIDLE  # type: ignore[attr-defined]
     os.environ["_PYTHON_SYSCONFIGDATA_NAME"] = _sysconfigdata()
     directory, path = os.path.dirname(__file__), os.environ.get("PYTHONPATH", "")
     if directory not in path.split(os.pathsep):
@@ -118,7 +125,7 @@ def _change_sockets() -> None:
         getsockopt = _getsockopt
         setsockopt = _setsockopt
 
-    socket.SocketType = Socket  # type: ignore[misc]
+    socket.SocketType = _socket.SocketType = _socket.socket = Socket  # type: ignore[misc]
     for name in ("getsockopt", "setsockopt"):
         setattr(socket.socket, name, vars(Socket)[name])
     pair, ioctl = socket.socketpair, fcntl.ioctl
@@ -146,7 +153,7 @@ def _getsockopt(self: Any, level: int, option: int, *size: int) -> Any:
     if PLATFORM == "darwin" and (found := _of_macos(self, level, option)) is not None:
         return found
     _check(level, option)
-    return _plain("getsockopt")(self, level, option, *size)
+    return _PLAIN.getsockopt(self, level, option, *size)
 
 
 def _of_macos(self: Any, level: int, option: int) -> Any:
@@ -166,13 +173,7 @@ def _setsockopt(self: Any, level: int, option: int, *value: Any) -> None:
         _drop_times[self.fileno()] = value[0]
         return
     _check(level, option)
-    _plain("setsockopt")(self, level, option, *value)
-
-
-def _plain(name: str) -> Callable[..., Any]:
-    import _socket
-
-    return getattr(_socket.socket, name)  # type: ignore[no-any-return]
+    _PLAIN.setsockopt(self, level, option, *value)
 
 
 def _check(level: int, option: int) -> None:

@@ -1,5 +1,6 @@
 """V4: of the forms that inet_aton, and so getaddrinfo, accepts as an address, only the plain dotted quad is a valid host."""
 
+import _socket
 import socket
 
 import pytest
@@ -35,7 +36,7 @@ def test_other_ipv4_spellings_are_malformed_and_not_looked_up(host: bytes, rule:
     def unasked(*_: object) -> None:
         raise AssertionError("the proxy looked up a name")
 
-    monkeypatch.setattr(socket, "getaddrinfo", unasked)
+    monkeypatch.setattr(_socket, "getaddrinfo", unasked)
     with Trap() as trap, Proxy(rule) as proxy:
         target = host + b":%d" % trap.port
         assert proxy.ask(b"CONNECT " + target + b" HTTP/1.1\r\nHost: " + target + b"\r\n\r\n").status == 400
@@ -49,6 +50,6 @@ def test_a_dotted_quad_with_a_trailing_dot_is_refused() -> None:
 @pytest.mark.parametrize("name", ["1e100.test", "0x.test", "127.0.0.1.nip.test", "0x7f.test", "1.2.3.4.5.test", "0xcafe.beef.test"])
 def test_names_resembling_numbers_are_looked_up(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are judged by the address that they resolve to."""
-    monkeypatch.setattr(socket, "getaddrinfo", lambda host, port, *_: [(socket.AF_INET, 1, 6, "", ("127.0.0.1", port))])
+    monkeypatch.setattr(_socket, "getaddrinfo", lambda host, port, *_: [(socket.AF_INET, 1, 6, "", ("127.0.0.1", port))])
     with Trap() as trap, Proxy("*:*") as proxy:
         assert proxy.refusal(f"{name}:{trap.port}").error == "destination_ip_prohibited"

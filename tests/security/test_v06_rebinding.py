@@ -1,6 +1,6 @@
 """V6: one lookup per request, whose result is both judged and dialled; a later change of the answer has no effect."""
 
-import socket
+import _socket
 
 import pytest
 
@@ -104,4 +104,4 @@ def test_an_address_is_never_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
         proxy.refusal("198.41.0.4:443")
         proxy.refusal("[2606:4700::1]:443")
     assert names.asked == []
-    assert socket.getaddrinfo is names
+    assert _socket.getaddrinfo is names

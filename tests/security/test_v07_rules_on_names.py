@@ -19,7 +19,7 @@ PUBLIC = "198.41.0.4"
 def statuses(monkeypatch: pytest.MonkeyPatch, hosts: list[str], *allow: str, **options: object) -> dict[str, int]:
     """Status of the answer for each host on port 443; 502 means that the proxy dialled it."""
     dialled(monkeypatch)
-    monkeypatch.setattr("socket.getaddrinfo", lambda host, port, *_: [(2, 1, 6, "", (PUBLIC, port))])
+    monkeypatch.setattr("_socket.getaddrinfo", lambda host, port, *_: [(2, 1, 6, "", (PUBLIC, port))])
     with Proxy(*allow, **options) as proxy:
         return {host: proxy.refusal(f"{host}:443").status for host in hosts}
 

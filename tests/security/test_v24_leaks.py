@@ -1,5 +1,6 @@
 """V24: no peer leaks anything, whether it leaves, in any phase and by close or reset, or stays forever."""
 
+import _socket
 import os
 import socket
 import threading
@@ -19,7 +20,7 @@ BRIEF = 0.1  # seconds: a time limit that is meant to expire
 def test_a_client_leaving_in_any_phase_frees_its_slot(phase: str, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The proxy has a single slot, and logs no fault."""
     release = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: release.wait(SECONDS) and [])
+    monkeypatch.setattr(_socket, "getaddrinfo", lambda *_: release.wait(SECONDS) and [])
     options = {"max_tunnels": 1, "dial_timeout": BRIEF}
     with ScriptedServer(echo) as target, black_hole_port() as hole, Proxy(LOOPBACK, "slow.test:*", **options) as proxy:
         sends = {

@@ -4,6 +4,7 @@ Starting Python costs a tenth of a second, and a test can script the name servic
 signals, process limits or several processes start the real program (tests.peers.program).
 """
 
+import _socket
 import itertools
 import json
 import os
@@ -520,7 +521,7 @@ class Names:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **answers: list[list[str] | BaseException]) -> None:
         self.asked: list[str] = []
         self._answers = {name.replace("_", "."): list(several) for name, several in answers.items()}
-        monkeypatch.setattr(socket, "getaddrinfo", self)
+        monkeypatch.setattr(_socket, "getaddrinfo", self)
 
     def __call__(self, host: str | bytes, port: int, *_: object) -> list[tuple[object, ...]]:
         name = (host.decode() if isinstance(host, bytes) else host).removesuffix(".")  # without the root dot

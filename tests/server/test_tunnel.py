@@ -1,5 +1,6 @@
 """One client of the proxy: the response in each phase, and what remains if the client leaves in that phase."""
 
+import _socket
 import gc
 import inspect
 import os
@@ -160,7 +161,7 @@ def test_s19_failed_look_ups(monkeypatch: pytest.MonkeyPatch, raised: Exception,
 @pytest.mark.usefixtures("http_version")
 def test_s19_a_hanging_look_up_is_a_dns_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: release.wait(SECONDS))
+    monkeypatch.setattr(_socket, "getaddrinfo", lambda *_: release.wait(SECONDS))
     try:
         with Proxy("*:*", dial_timeout=BRIEF) as proxy:
             answer = proxy.refusal("target.test:1")
@@ -324,7 +325,7 @@ def test_l6_a_client_reset_cancels_a_look_up_at_once(monkeypatch: pytest.MonkeyP
         asked.set()
         assert release.wait(SECONDS)
 
-    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    monkeypatch.setattr(_socket, "getaddrinfo", lookup)
     try:
         with Proxy("*.test:*", dial_timeout=SECONDS) as proxy:
             client = proxy.client()

@@ -1,5 +1,6 @@
 """Connecting to one of several addresses: the race, its errors, and that no socket is left open."""
 
+import _socket
 import os
 import socket
 from collections.abc import Iterator
@@ -206,7 +207,7 @@ def test_a_lack_of_descriptors_is_reported_as_such(monkeypatch: pytest.MonkeyPat
         raise OSError(EMFILE, "Too many open files")
 
     async def main() -> None:
-        monkeypatch.setattr(socket, "SocketType", none_left)
+        monkeypatch.setattr(_socket, "SocketType", none_left)
         somewhere = SocketAddress(socket.AF_INET, LOCAL, 9)
         with pytest.raises(DialError) as raised:
             await dial([somewhere, somewhere], 0)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Mapping
 from errno import EPIPE
 from math import inf
 from time import monotonic
@@ -22,12 +20,17 @@ from tunnelctl.stream.stdio import Stdio
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable, Mapping
+
     from tunnelctl.client.pool import ConnectionPool
     from tunnelctl.client.retry import OpenedTunnel
     from tunnelctl.client.route.planner import RoutePlanner
     from tunnelctl.client.via import ThroughForward
 
     MakePool = Callable[[], ConnectionPool]
+else:
+    import _signal as signal  # see `engine.wakeup`
 
 # Seconds that stdin may stay silent after the target's EOF before the tunnel ends. A target that only half-closed still receives
 # data; one that is gone cannot be distinguished from it until something is sent.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from time import monotonic
 
 from tunnelctl.client.route.planner import RoutePlanner
@@ -17,14 +16,17 @@ from tunnelctl.proto.headers import Fields
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from tunnelctl.client.pool import ConnectionPool
+
+    Suspect = Callable[[Route, int], None]  # the route, and the index of the proxy in it
 
 _NOT_REACHED = frozenset({502, 503, 504, 1, 3, 4, 5, 6})  # statuses of HTTP, and replies of SOCKS 5 (RFC 1928 section 6)
 MOST_REFUSED = 3  # connections on which a proxy leaves a request unprocessed before that counts as a failure
 LEAST = 0.1  # seconds that every attempt gets, however late it is
 
 OpenedTunnel = tuple[Tunnel, Route]
-Suspect = Callable[[Route, int], None]  # the route, and the index of the proxy in it
 
 
 async def open_with_retries(

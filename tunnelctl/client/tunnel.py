@@ -31,8 +31,7 @@ receives what is meant for another. No byte is lost: what a proxy sent along wit
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Awaitable, Callable, Mapping
+import _socket as socket
 from errno import EACCES, ECONNREFUSED, EHOSTUNREACH, EINVAL, ENETUNREACH, EPERM, ETIMEDOUT
 
 from tunnelctl import events
@@ -51,6 +50,7 @@ from tunnelctl.stream.dial import DialError, dial
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
     from typing import TypeVar
 
     from tunnelctl.client.auth.exchange import AuthExchange

@@ -9,9 +9,8 @@ as time is left.
 
 from __future__ import annotations
 
+import _socket as socket
 import os
-import socket
-from collections.abc import Callable, Iterator, Mapping
 from math import inf
 from time import monotonic
 
@@ -31,7 +30,7 @@ from tunnelctl.stream.unix_stream import UnixStream, connect_unix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from tunnelctl.client.pool import ConnectionPool
     from tunnelctl.client.retry import OpenedTunnel

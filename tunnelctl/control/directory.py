@@ -11,8 +11,8 @@ the sticky bit of /tmp keeps others from replacing it. /tmp is the same for a lo
 
 from __future__ import annotations
 
+import _socket as socket
 import os
-import socket
 import stat
 from collections.abc import Iterator, Mapping
 

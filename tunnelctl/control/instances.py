@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from http.client import HTTPConnection, HTTPException
 from typing import Any, NamedTuple, TypeVar
@@ -15,6 +14,10 @@ from tunnelctl.control.snapshot import Recent, Status, Tunnels, recent_from, sta
 from tunnelctl.errors import Unreachable
 from tunnelctl.stream.listen import is_stale
 from tunnelctl.stream.unix_stream import connect_unix, peer_pid
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
 T = TypeVar("T")
 

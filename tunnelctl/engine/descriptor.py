@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
 from types import coroutine
 
 from tunnelctl.engine.kernel import BusyResourceError, ClosedResourceError, Task, Waitable, current_kernel
 from tunnelctl.engine.poller import ERR, HUP, IN, OUT, PRI, RDHUP
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
 
 _BROKEN = ERR | HUP
 _CLOSED = _BROKEN | RDHUP

@@ -7,10 +7,10 @@ Poll is level-triggered and covers exactly the descriptors that a task waits on;
 from __future__ import annotations
 
 import select
-from collections.abc import Iterable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
 _linux: Any = select  # typeshed declares epoll for Linux only

@@ -6,8 +6,8 @@ program with many clients names the owner of each lookup: a client's dead names 
 
 from __future__ import annotations
 
+import _socket as socket
 import os
-import socket
 from errno import ENODEV
 
 from tunnelctl.engine.kernel import current_kernel

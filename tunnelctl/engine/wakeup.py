@@ -7,12 +7,7 @@ instructions (callgrind; 0.3 % of the whole).
 from __future__ import annotations
 
 import os
-import signal
 from _thread import allocate_lock, start_new_thread
-from collections import deque
-from collections.abc import AsyncIterator, Callable
-from functools import partial
-from types import FrameType
 
 from tunnelctl.engine.kernel import BusyResourceError, Kernel, Task, Waitable, current_kernel, park
 from tunnelctl.engine.poller import IN
@@ -20,11 +15,18 @@ from tunnelctl.engine.sync import Event
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
+    from collections import deque
+    from collections.abc import AsyncIterator, Callable
+    from types import FrameType
     from typing import Any, TypeVar
 
     from tunnelctl.engine.limiter import FairLimiter, Owner
 
     T = TypeVar("T")
+else:  # what those modules are made of, without `enum` and `collections`, which take 20 % of the start of `connect`
+    import _signal as signal
+    from _collections import deque
 
 # A thread may hang in the C library for any length of time (a name server that never responds), and nothing can end it, so the
 # number of running threads is bounded. Stack is virtual until used: 256 of them cost little.
@@ -34,14 +36,21 @@ MAX_THREADS = 256
 class _Job:
     """A function that runs in a thread, and its result."""
 
-    __slots__ = ("done", "error", "on_done", "task", "value")
+    __slots__ = ("done", "error", "place", "task", "value")
 
-    def __init__(self, task: Task, on_done: Callable[[], None] | None = None) -> None:
+    def __init__(self, task: Task, place: tuple[FairLimiter, Owner] | None = None) -> None:
+        """place: what the owner returns to the limiter when the thread has finished, whether or not a task still waits"""
         self.task: Task | None = task  # None once the task has left
-        self.on_done = on_done  # called in the loop when the thread has finished, whether or not a task still waits
+        self.place = place
         self.done = False
         self.value: Any = None
         self.error: BaseException | None = None
+
+    def return_place(self) -> None:
+        """Called in the loop, once."""
+        if self.place is not None:
+            limiter, owner = self.place
+            limiter.release(owner)
 
 
 class _Turn:
@@ -97,8 +106,7 @@ class _Wakeup(Waitable):
             job = self.finished.popleft()
             self.threads -= 1
             job.done = True
-            if job.on_done is not None:
-                job.on_done()
+            job.return_place()
             if job.task is not None:
                 self.kernel.wake(job.task)
         self.grant_turns()
@@ -170,11 +178,11 @@ async def to_thread(
     """
     if most is not None:
         await _wakeup().wait_turn(most)
-    release = None
+    place = None
     if limiter is not None and owner is not None:
         await limiter.acquire(owner)
-        release = partial(limiter.release, owner)
-    job = _Job(current_kernel().task, release)
+        place = limiter, owner
+    job = _Job(current_kernel().task, place)
     _start(job, fn, args)
     begun()
     try:
@@ -201,8 +209,7 @@ def _start(job: _Job, fn: Callable[..., T], args: tuple[object, ...]) -> None:
         else:
             wakeup.threads += 1
             return
-    if job.on_done is not None:
-        job.on_done()
+    job.return_place()
     wakeup.grant_turns()
     raise BusyResourceError(why)
 

@@ -7,10 +7,10 @@ gone is BrokenPipeError, and neither is ever reported as EOF.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
     from tunnelctl.engine.descriptor import Readiness
 
 CHUNK = 65536  # bytes per read: the default capacity of a pipe, and what one TCP receive typically returns under load

@@ -1,6 +1,6 @@
 """A TCP connection to one of several addresses, raced as in RFC 8305."""
 
-import socket
+import _socket as socket
 from errno import EINPROGRESS, ETIMEDOUT
 from math import inf
 from os import strerror

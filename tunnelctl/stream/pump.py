@@ -4,15 +4,20 @@ Small pieces are read and written. A direction whose reads come back full is spl
 Between a socket and a pipe, as stdin and stdout mostly are, bytes are spliced from the start. Without splice(2), all are copied.
 """
 
+from __future__ import annotations
+
 import os
 import select
-from collections.abc import Callable, Coroutine
 from errno import EPIPE
 
 from tunnelctl.engine.kernel import checkpoint, mark_bulk
 from tunnelctl.stream.base import CHUNK, Stream
 from tunnelctl.stream.socket_stream import SocketStream
 from tunnelctl.stream.splice import CAPACITY, SPLICES, Pipe, enlarge, give_pipe, splice, take_pipe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
 
 # Rounds of one direction before other tasks run: a fast pair of sockets never has to wait, and would occupy the event loop.
 ROUNDS_A_TURN = 4  # of reading and writing, up to 64 KiB each

@@ -29,7 +29,6 @@ came before.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from errno import EPIPE
 from math import inf
 
@@ -41,6 +40,7 @@ from tunnelctl.stream.pump import BULK, ROUNDS_A_TURN, Pump, SinkFailed, SourceF
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import TypeVar
 
     T = TypeVar("T")

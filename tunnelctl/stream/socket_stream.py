@@ -1,10 +1,10 @@
 """A connected, non-blocking stream socket that is ours alone."""
 
-import socket
+from __future__ import annotations
+
+import _socket as socket
 import sys
-from collections.abc import Awaitable, Callable, Sequence
 from errno import EPIPE, EPROTOTYPE
-from functools import cache
 from math import inf
 from os import strerror
 
@@ -12,6 +12,10 @@ from tunnelctl.engine.descriptor import Descriptor
 from tunnelctl.engine.kernel import current_time, sleep
 from tunnelctl.engine.poller import IN, poll_once
 from tunnelctl.stream.base import Stream
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
 
 # struct linger: on, zero seconds. close() then sends RST and discards unsent data.
 ABORT = (1).to_bytes(4, sys.byteorder) + bytes(4)
@@ -270,24 +274,27 @@ def receive_queue_for(round_trip: float) -> int:
     return max(int(round_trip * BULK_RATE), MIN_QUEUE)
 
 
-@cache
 def _rmem_max() -> int:
     """The largest value that SO_RCVBUF takes; 0 if unknown."""
     return _last_number("/proc/sys/net/core/rmem_max")
 
 
-@cache
 def _tcp_rmem_max() -> int:
     """The limit of the kernel's autotuning of a receive queue; 0 if unknown."""
     return _last_number("/proc/sys/net/ipv4/tcp_rmem")
 
 
+_numbers: dict[str, int] = {}  # those that have been read, by path
+
+
 def _last_number(path: str) -> int:
-    try:
-        with open(path, "rb") as file:
-            return int(file.read().split()[-1])
-    except (OSError, ValueError, IndexError):
-        return 0
+    if path not in _numbers:
+        try:
+            with open(path, "rb") as file:
+                _numbers[path] = int(file.read().split()[-1])
+        except (OSError, ValueError, IndexError):
+            _numbers[path] = 0
+    return _numbers[path]
 
 
 def set_socket_options(new: socket.SocketType, keepalive: float) -> None:

@@ -6,17 +6,22 @@ the file is reopened (a terminal, and a pipe for long writes), or poll comes fir
 hold.
 """
 
+from __future__ import annotations
+
+import _socket as socket
 import os
 import select
-import socket
 import stat
 import sys
-from collections.abc import Awaitable, Callable
 from errno import EBADF, EIO, EPIPE
 
 from tunnelctl.engine.descriptor import Descriptor
 from tunnelctl.engine.poller import IN, OUT, poll_once
 from tunnelctl.stream.base import Stream
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 # POLLOUT on a pipe promises room for so many bytes (Linux 4096, macOS 512), no more: a longer blocking write could hang the whole
 # event loop, signals included.

@@ -7,8 +7,8 @@ direction in order. Whoever reads EOF, and has received the first octet only, ha
 A server that knows nothing of this, such as a dynamic port at a path, ignores the pair. It sends no octet, and its EOF counts.
 """
 
+import _socket as socket
 import os
-import socket
 import sys
 from errno import ECONNRESET
 from os import strerror

@@ -5,13 +5,17 @@ the parser returns None; Typer then parses the line, and explains what is wrong 
 agrees with Typer; a property test verifies that. The path of `connect` is here; cli.parse.call has that of the other commands.
 """
 
-from collections.abc import Mapping
+from __future__ import annotations
 
 from tunnelctl.cli.parse.settings import ConnectLine, connect_line
 from tunnelctl.cli.parse.values import Pair
 from tunnelctl.cli.spec.flag import Flag
 from tunnelctl.cli.spec.flags import FLAGS
 from tunnelctl.errors import UsageProblem
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def expand_short_form(argv: list[str]) -> list[str]:

@@ -6,7 +6,6 @@ Its settings become pairs of a flag and a text, as if they had been typed, so th
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 
 from tunnelctl.cli.parse.values import Pair, Settings, connect_options
 from tunnelctl.client.options import ConnectOptions
@@ -14,6 +13,10 @@ from tunnelctl.errors import SettingsError, UsageProblem, reason
 from tunnelctl.namedtuple import NamedTuple
 from tunnelctl.options import AUTO, ReachOptions
 from tunnelctl.proto.address import shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 PROFILE_VARIABLE = "TUNNELCTL_PROFILE"
 MAX_FILE = 1 << 20  # bytes

@@ -5,8 +5,6 @@ Each parser delivers pairs of a flag and the text after it. Errors are raised as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-
 from tunnelctl import events
 from tunnelctl.cli.spec.flag import CHOICE, COUNT, LEVEL, SECONDS, SWITCH, Flag
 from tunnelctl.cli.spec.flags import CONFLICTS
@@ -18,6 +16,7 @@ from tunnelctl.proto.address import Address, parse_authority, parse_host, parse_
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
     from typing import NamedTuple as AnyRecord
     from typing import TypeVar
 

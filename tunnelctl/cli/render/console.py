@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from errno import EBADF
 from time import monotonic, time
 
@@ -20,7 +19,7 @@ from tunnelctl.status import ExitStatus
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     Facts = Mapping[str, Any]  # of an event, by key

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
 
 from tunnelctl import events
 from tunnelctl.engine.kernel import BusyResourceError
@@ -22,6 +21,8 @@ from tunnelctl.proto.proxy_url import ProxyURL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tunnelctl.options import ReachOptions
 
 MAX_FILE = 4096  # bytes; a password file is one line, and a wrong path may be a disk

@@ -21,8 +21,6 @@ their octets are in tunnelctl.proto.auth.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-
 from tunnelctl.client.auth.schemes import (
     ANY,
     BASIC,
@@ -42,6 +40,8 @@ from tunnelctl.proto.address import Address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
     from tunnelctl.client.auth.credentials import Secret
     from tunnelctl.proto.auth.challenge import Challenge
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from functools import cache
 from math import inf
 from time import monotonic
 
@@ -22,6 +20,8 @@ from tunnelctl.proto.proxy_url import ProxyURL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from tunnelctl.client.auth.credentials import CredentialSource
     from tunnelctl.client.options import TargetTLS
     from tunnelctl.client.pac.finder import Pac
@@ -57,8 +57,8 @@ class RoutePlanner:
         self.timeout = options.timeout or inf  # seconds for the whole route, whichever it is
         self._extra: Fields = ()
         self._warned_of_host = False
-        self._hops: dict[Chain, tuple[Hop, ...]] = {}
-        self._hop = cache(self._make_hop)  # chains share proxies: each has one login and one warning
+        self._chains: dict[Chain, tuple[Hop, ...]] = {}
+        self._hops: dict[tuple[ProxyURL, bool, bool], Hop] = {}  # chains share proxies: each has one login and one warning
         self._given: list[CredentialSource] = []  # those that URLs and flags name; netrc is not among them
         self._dead: DeadProxies[Chain] | None = None
         self._cause = ""  # why the last proxy could not be reached
@@ -236,12 +236,18 @@ class RoutePlanner:
         )
 
     def _hops_of(self, chain: Chain) -> tuple[Hop, ...]:
-        hops = self._hops.get(chain)
+        hops = self._chains.get(chain)
         if hops is None:
             first_tls = next((place for place, proxy in enumerate(chain) if proxy.scheme == "https"), None)
             hops = tuple(self._hop(proxy, place == 0, place == first_tls) for place, proxy in enumerate(chain))
-            self._hops[chain] = hops
+            self._chains[chain] = hops
         return hops
+
+    def _hop(self, proxy: ProxyURL, nearest: bool, first_tls: bool) -> Hop:
+        which = proxy, nearest, first_tls
+        if which not in self._hops:
+            self._hops[which] = self._make_hop(proxy, nearest, first_tls)
+        return self._hops[which]
 
     def _make_hop(self, proxy: ProxyURL, nearest: bool, first_tls: bool) -> Hop:
         """Builds one hop. Each gets its own credentials; only the nearest gets the user's header fields, which may be secret."""
@@ -294,12 +300,14 @@ class RoutePlanner:
     def _login(self, proxy: ProxyURL, nearest: bool) -> ProxyAuth:
         """The login that a proxy may receive. As a rule, a command or a prompt waits until the proxy requires a login."""
         options = self._options
+        sources: list[CredentialSource] = []
 
-        @cache
         def source() -> CredentialSource:
             from tunnelctl.client.auth.credentials import CredentialSource
 
-            return CredentialSource(proxy, nearest, options, self._environ, self._trace)
+            if not sources:
+                sources.append(CredentialSource(proxy, nearest, options, self._environ, self._trace))
+            return sources[0]
 
         if proxy.user is None and not (nearest and options.gives_login):
             # from netrc, which no flag names

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
-
 from tunnelctl.errors import UsageProblem
 from tunnelctl.namedtuple import NamedTuple
 from tunnelctl.proto.address import Address
@@ -12,6 +9,8 @@ from tunnelctl.proto.proxy_url import ProxyURL, parse_proxy_list
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from tunnelctl.client.route.no_proxy import Entry
 
 DIRECT = "direct"
@@ -71,8 +70,16 @@ def _from_flags(proxy: tuple[str, ...]) -> tuple[Chain, ...]:
     return DIRECT_ONLY if [text.strip().lower() for text in proxy] == [DIRECT] else _chains(proxy)
 
 
-@lru_cache(maxsize=8)  # `forward` asks for each tunnel: 10 µs, of some 600
+_known: dict[tuple[str, ...], tuple[Chain, ...]] = {}  # `forward` asks for each tunnel: 10 µs, of some 600
+
+
 def _chains(proxy: tuple[str, ...]) -> tuple[Chain, ...]:
+    if proxy not in _known:
+        _known[proxy] = _read_chains(proxy)
+    return _known[proxy]
+
+
+def _read_chains(proxy: tuple[str, ...]) -> tuple[Chain, ...]:
     """Every possible chain: each place may list several proxies, of which a chain takes one. The empty one can only be the last."""
     if len(proxy) == 1 and _words(proxy[0])[1:].count(DIRECT) == 1 and _words(proxy[0])[-1] == DIRECT:
         return *_chains((proxy[0].rpartition(",")[0],)), ()
