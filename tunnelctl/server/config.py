@@ -21,6 +21,7 @@ from tunnelctl.server.observe.access_log import open_log
 from tunnelctl.server.options import ServeOptions
 from tunnelctl.server.policy.file import describe_policy, load_policy
 from tunnelctl.server.policy.rules import Policy
+from tunnelctl.server.process.file_switch import FileSwitch
 from tunnelctl.server.service import Timeouts
 from tunnelctl.server.upstream import Upstream
 from tunnelctl.stream.listen import ListenAddress, bound_address, parse_listen
@@ -65,6 +66,7 @@ class Settings(NamedTuple):
     users: Reloadable[Users] | None
     tls: Reloadable[ListenerTLS] | None
     reread: tuple[Reloadable[Any], ...]  # those of them that come from files
+    switch: FileSwitch  # of those files
     most: CapLimits
     prefixes: tuple[int, int]  # prefix lengths of a client network, for IPv4 and IPv6
     trusted: tuple[Network, ...]
@@ -77,6 +79,8 @@ class Settings(NamedTuple):
 
 def read_settings(addresses: list[ListenAddress], options: ServeOptions) -> Settings:
     """Reads them. Raises the error of the first file or flag that is wrong. addresses: of the listeners"""
+    files = options.policy, options.users, options.tls_cert, options.tls_key, options.client_ca
+    switch = FileSwitch(path for path in files if path is not None)  # looks before the files are read
     policy = load_reloadable("policy", lambda: _load_policy(addresses, options), describe_policy)
     users, tls = _users(options.users), _tls(options)
     per_owner = options.max_per_client, options.max_per_user, options.max_per_target
@@ -87,6 +91,7 @@ def read_settings(addresses: list[ListenAddress], options: ServeOptions) -> Sett
         users=users,
         tls=tls,
         reread=tuple(one for one in (policy if options.policy is not None else None, users, tls) if one is not None),
+        switch=switch,
         most=CapLimits(options.max_tunnels, *per_owner, options.max_dials),
         prefixes=parse_prefixes(options.client_prefix),
         trusted=tuple(map(parse_trusted, options.proxy_protocol)),

@@ -158,6 +158,8 @@ def _helpers(shared: Shared, service: Service, number: int) -> list[Helper]:
         helpers.append(log.run)
     if service.upstream is not None:
         helpers.append(service.upstream.helper)
+    if shared.settings.reread and number == 0:  # the signal reaches the other workers too
+        helpers.append(lambda: shared.settings.switch.run(lambda: _hang_up(shared.supervisor)))
     if keepalive:
         helpers.append(lambda: watch_for_vanished_peers(keepalive))
     if ticks := _ticks(shared, service, number):
@@ -177,6 +179,12 @@ def _ticks(shared: Shared, service: Service, number: int) -> list[Callable[[], N
     elif watchdog_seconds(shared.environ):
         ticks.append(lambda: notify("WATCHDOG=1", shared.environ))
     return ticks
+
+
+def _hang_up(program: int) -> None:
+    """Does what the user's SIGHUP does. program: pid of the process that receives it, unless that has died"""
+    if program in (os.getpid(), os.getppid()):
+        os.kill(program, signal.SIGHUP)
 
 
 class _Orphan:
