@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import promql_parser
 import pytest
-from promql_parser import AggregateExpr, Matcher, MatchOp, VectorSelector
+from promql_parser import AggregateExpr, BinaryExpr, Call, Matcher, MatchOp, ParenExpr, VectorSelector
 
 from tunnelctl.server.observe.metrics import ALL, FAMILIES, Family
 from tunnelctl.server.observe.tally import VERDICTS
@@ -117,6 +117,17 @@ def test_every_query_can_be_narrowed_to_a_job_and_an_instance() -> None:
     for query in queries():
         for selector in selectors(query):
             assert {matcher.name for matcher in selector.matchers.matchers} >= FROM_PROMETHEUS, query
+
+
+def test_no_curve_is_that_of_a_single_instance_by_chance() -> None:
+    """Several instances make several series of each metric: each query sums them, or names them all."""
+    for title, query, _ in targets():
+        outer = promql_parser.parse(re.sub(r"\$\w+", "5m", query))
+        while isinstance(outer, BinaryExpr | ParenExpr):
+            outer = outer.lhs if isinstance(outer, BinaryExpr) else outer.expr
+        if isinstance(outer, Call):  # histogram_quantile, of a sum
+            outer = outer.args[-1]
+        assert isinstance(outer, AggregateExpr), title
 
 
 def test_the_variables_are_taken_from_a_metric_that_is_always_there() -> None:

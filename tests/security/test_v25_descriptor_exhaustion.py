@@ -4,7 +4,9 @@ import os
 import resource
 import time
 
-from tests.peers.process import wait_until
+import httpx
+
+from tests.peers.process import free_port, wait_until
 from tests.peers.program import Serve
 from tests.peers.scripted import ScriptedServer, echo
 from tests.server.harness import SECONDS, Client, connect_request
@@ -20,7 +22,8 @@ def cpu_seconds(process: int) -> float:
 
 
 def test_proxy_survives_descriptor_exhaustion() -> None:
-    with ScriptedServer(echo) as target, Serve() as proxy:
+    admin = f"127.0.0.1:{free_port()}"
+    with ScriptedServer(echo) as target, Serve("--admin", admin) as proxy:
         pid, address = proxy.process.pid, ("127.0.0.1", proxy.port)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
         tunnels = [Client(address).tunnel(target.authority) for _ in range(5)]
@@ -53,6 +56,9 @@ def test_proxy_survives_descriptor_exhaustion() -> None:
         with Client(address) as client:
             assert client.tunnel(target.authority).echoes()
         assert all(tunnel.echoes() for tunnel in tunnels)
+        metrics = httpx.get(f"http://{admin}/metrics", timeout=SECONDS, trust_env=False).text
+        assert "\ntunnelctl_accept_failures_total 0.0\n" not in metrics
+        assert "\ntunnelctl_accept_failures_total " in metrics
         for tunnel in tunnels:
             tunnel.sock.close()
     assert proxy.log().count(WARNING) == 1

@@ -49,11 +49,11 @@ def test_a_failed_reload_keeps_the_last_good_content() -> None:
     reads = iter([lambda: 1, lambda: 2, failing, gone, lambda: 4])
     one = load_reloadable("number", lambda: next(reads)())
     told: list[Event] = []
-    seen = [one.current]
+    seen = [(one.current, one.failed)]
     for _ in range(4):
         one.reload(told.append)
-        seen.append(one.current)
-    assert seen == [1, 2, 2, 2, 4]
+        seen.append((one.current, one.failed))
+    assert seen == [(1, False), (2, False), (2, True), (2, True), (4, False)]
     assert [in_words(event) for event in told] == [
         ("reloaded", {"what": "number", "now": "2"}),
         (

@@ -43,6 +43,7 @@ class ConnectionCount:
     def __init__(self) -> None:
         self.connections = 0
         self.tunnels = 0  # that are open or being opened; the code that serves them counts
+        self.accept_failures = 0  # how often a limit of this process or of the system has kept clients waiting
         self.draining = Event()  # set when no further connection is accepted: a multiplexed one accepts no further tunnel
         self.empty = Event()  # set when, while draining, the last connection has left
 
@@ -183,6 +184,7 @@ class Acceptor:
         """Ignores the error of a single connection that broke in the queue. Pauses if this process is at a limit."""
         if error.errno not in _LIMITS:
             return
+        self._count.accept_failures += 1
         if current_time() - self._said_exhausted > WARN_INTERVAL:
             self._said_exhausted = current_time()
             self._trace(events.Warning(f"no new connections: {error.strerror}; {self._count.connections} remain open"))

@@ -39,6 +39,7 @@ class Reloadable(Generic[T]):
         """
         self._what, self._load, self._describe, self.warn = what, load, describe, warn
         self.current = current
+        self.failed = False  # whether the last reading found a mistake, so that an earlier version is in force
 
     def __str__(self) -> str:
         """Summarises the current version for messages."""
@@ -49,10 +50,13 @@ class Reloadable(Generic[T]):
         try:
             self.current = self._load()
         except TunnelctlError as error:
+            self.failed = True
             trace(explained(events.Warning(f"the old {self._what} stays in force"), error))
         except OSError as error:  # a file disappeared while it was being read
+            self.failed = True
             trace(events.Warning(f"the old {self._what} stays in force: {error}"))
         else:
+            self.failed = False
             trace(Reloaded(self._what, str(self)))
             self.warn(trace)
 

@@ -123,7 +123,7 @@ def test_bytes_are_counted_once_between_refresh_and_end() -> None:
     assert metrics._counted == {}
 
 
-def test_gauges_and_lost_records() -> None:
+def test_gauges_lost_records_and_failures_to_accept() -> None:
     board, counts = SharedCounters(1), ConnectionCount()
     metrics = Metrics(board.rows[0])
 
@@ -132,11 +132,11 @@ def test_gauges_and_lost_records() -> None:
 
     books = Recorder(Log(), TraceLog())  # type: ignore[arg-type]
     counts.enter()
-    counts.tunnels = 3
+    counts.tunnels, counts.accept_failures = 3, 4
     for _ in range(2):
         metrics.refresh(counts, 2, books.open.values(), books.lost)
-    gauges = [counted(board, name)[()] for name in ("connections", "tunnels", "dials", "log_records_lost")]
-    assert gauges == [1, 3, 2, 3]
+    gauges = [counted(board, name)[()] for name in ("connections", "tunnels", "dials", "log_records_lost", "accept_failures")]
+    assert gauges == [1, 3, 2, 3, 4]
 
 
 def test_a_new_worker_continues_the_counters_of_the_old_one() -> None:

@@ -9,11 +9,11 @@ from tunnelctl.server.observe.metrics import ALL, BUCKETS, Metrics, SharedCounte
 from tunnelctl.server.observe.prometheus import Program, render
 from tunnelctl.server.observe.record import DRAINED, TunnelRecord
 
-PROGRAM = Program(1_700_000_000.5, 1_900_000_000.0)
+PROGRAM = Program(1_700_000_000.5, 1_900_000_000.0, most_tunnels=500)
 
 
-def read(board: SharedCounters) -> dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]]:
-    families = text_string_to_metric_families(render(board, PROGRAM).decode())
+def read(board: SharedCounters, program: Program = PROGRAM) -> dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]]:
+    families = text_string_to_metric_families(render(board, program).decode())
     return {
         family.name: {(sample.name, tuple(sorted(sample.labels.items()))): sample.value for sample in family.samples}
         for family in families
@@ -53,8 +53,20 @@ def test_versions_and_times() -> None:
     assert found[name] == {(name, ()): 1_900_000_000}
 
 
-def test_without_tls_there_is_no_certificate() -> None:
-    assert b"certificate_expiration" not in render(SharedCounters(1), Program(1.0))
+def test_without_tls_and_without_a_cap_there_are_no_values_of_them() -> None:
+    without = render(SharedCounters(1), Program(1.0))
+    assert b"certificate_expiration" not in without
+    assert b"max_tunnels" not in without
+
+
+def test_the_states_of_the_program() -> None:
+    found = read(SharedCounters(1), Program(1.0, draining=True, reloaded=False))
+    assert found["tunnelctl_draining"] == {("tunnelctl_draining", ()): 1}
+    assert found["tunnelctl_last_reload_successful"] == {("tunnelctl_last_reload_successful", ()): 0}
+    usual = read(SharedCounters(1))
+    assert usual["tunnelctl_draining"] == {("tunnelctl_draining", ()): 0}
+    assert usual["tunnelctl_last_reload_successful"] == {("tunnelctl_last_reload_successful", ()): 1}
+    assert usual["tunnelctl_max_tunnels"] == {("tunnelctl_max_tunnels", ()): 500}
 
 
 def test_v55_rules_are_counted_over_workers_with_any_text() -> None:

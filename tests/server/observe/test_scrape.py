@@ -79,6 +79,33 @@ def test_the_certificate_is_that_of_the_last_reload(tmp_path: Path) -> None:
         wait_until(lambda: scraped(port)[name] > time.time() + 80 * 86400, SECONDS, "the new certificate")
 
 
+def test_a_mistake_in_a_file_a_cap_and_the_drain_are_told(tmp_path: Path) -> None:
+    def told(port: int) -> dict[str, float]:
+        found = scraped(port)
+        return {name: found[f"tunnelctl_{name}",] for name in ("last_reload_successful", "max_tunnels", "draining")}
+
+    policy = tmp_path / "policy"
+    rules = "[[allow]]\ntargets = ['127.0.0.1:*']\n"
+    policy.write_text(rules)
+    flags = "--policy", str(policy), "--max-tunnels", "7", "--admin", f"127.0.0.1:{free_port()}"
+    port = int(flags[-1].rpartition(":")[2])
+    with ScriptedServer(echo) as target, workers(*flags, allow=False) as serve:
+        with serve.client() as client:
+            client.tunnel(target.authority)
+            assert told(port) == {"last_reload_successful": 1, "max_tunnels": 7, "draining": 0}
+            for text, successful in (("nonsense", 0), (rules, 1)):
+                policy.write_text(text)
+                serve.process.send_signal(signal.SIGHUP)
+                wait_until(
+                    lambda now=successful: [told(port)["last_reload_successful"] for _ in range(10)] == [now] * 10,  # type: ignore[misc]
+                    SECONDS,
+                    "all workers",
+                )
+            serve.process.terminate()
+            wait_until(lambda: told(port)["draining"] == 1, SECONDS, "the drain")
+            assert client.echoes()
+
+
 def test_no_count_falls_when_a_worker_dies() -> None:
     port, rule = free_port(), ("tunnelctl_rule_decisions_total", "allow 127.0.0.1:*", "granted")
     with ScriptedServer(echo) as target, workers("--admin", f"127.0.0.1:{port}") as serve:

@@ -64,6 +64,7 @@ FAMILIES = (
     Family("tunnelctl_log_records_lost", "counter", "Records of the access log that could not be written."),
     Family("tunnelctl_worker_restarts", "counter", "Workers that took the place of one that had died."),
     Family("tunnelctl_failed_logins", "counter", "Requests with wrong credentials."),
+    Family("tunnelctl_accept_failures", "counter", "Times that clients had to wait, because descriptors or memory had run out."),
     Family("tunnelctl_bytes", "counter", "Bytes moved: sent is from client to target.", ("direction",), (("sent", "received"),)),
     Family("tunnelctl_requests", "counter", "Answers to requests.", ("status", "error"), (STATUSES, ERRORS)),
     Family("tunnelctl_closed", "counter", "Tunnels that have ended.", ("closed_by", "cause"), (CLOSED_BY, CAUSES)),
@@ -85,7 +86,14 @@ RULES = Family(
     "Tunnels that a rule has granted or refused, or would have refused (reported).",
     ("rule", "verdict"),
 )
-ALL = (*FAMILIES, BUILD, STARTED, CERTIFICATE, RULES)
+MOST_TUNNELS = Family("tunnelctl_max_tunnels", "gauge", "The cap on open tunnels. Only where there is one.")
+DRAINING = Family("tunnelctl_draining", "gauge", "1 while open tunnels may finish after a stop signal; else 0.")
+RELOADED = Family(
+    "tunnelctl_last_reload_successful",
+    "gauge",
+    "1 if what is in force is what the files said when they were last read; 0 if there was a mistake in them.",
+)
+ALL = (*FAMILIES, BUILD, STARTED, CERTIFICATE, RULES, MOST_TUNNELS, DRAINING, RELOADED)
 
 
 def _places() -> tuple[dict[str, dict[tuple[str, ...], int]], int]:
@@ -102,7 +110,7 @@ PLACES, _FREE = _places()
 BEAT = _FREE  # when the worker's loop last turned, on the monotonic clock; not exported
 _ROW = _FREE + 1
 
-_CONNECTIONS, _TUNNELS, _DIALS, _LOST, RESTARTS, _FAILED_LOGINS = (PLACES[family.name][()] for family in FAMILIES[:6])
+_CONNECTIONS, _TUNNELS, _DIALS, _LOST, RESTARTS, _FAILED_LOGINS, _FAILURES = (PLACES[family.name][()] for family in FAMILIES[:7])
 _SENT, _RECEIVED = PLACES["tunnelctl_bytes"].values()
 _REQUESTS, _CLOSED, _SETUP = (PLACES[name] for name in ("tunnelctl_requests", "tunnelctl_closed", "tunnelctl_setup_seconds"))
 _GAUGES = (_CONNECTIONS, _TUNNELS, _DIALS)
@@ -145,6 +153,7 @@ class Metrics:
         self._row = row
         self._counted: dict[str, tuple[int, int]] = {}  # bytes of open tunnels that are in the sums already
         self._lost = 0  # lost records that are in the sum already
+        self._failures = 0  # failures to accept that are in the sum already
         for place in _GAUGES:  # a dead predecessor's are void
             row[place] = 0
 
@@ -176,7 +185,8 @@ class Metrics:
             self._move(record, self._counted.get(record.tunnel, (0, 0)))
             self._counted[record.tunnel] = record.moved[0], record.moved[1]
         row[_LOST] += lost - self._lost
-        self._lost = lost
+        row[_FAILURES] += count.accept_failures - self._failures
+        self._lost, self._failures = lost, count.accept_failures
 
     def _move(self, record: TunnelRecord, counted: tuple[int, int]) -> None:
         self._row[_SENT] += record.moved[0] - counted[0]

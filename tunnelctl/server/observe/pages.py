@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from tunnelctl.control.endpoint import Page
 from tunnelctl.server.access.limits import Caps
@@ -10,21 +11,19 @@ from tunnelctl.server.observe.metrics import SharedCounters
 from tunnelctl.server.observe.recorder import Recorder
 from tunnelctl.stream.accept import ConnectionCount
 
+if TYPE_CHECKING:
+    from tunnelctl.server.observe.prometheus import Program
+
 
 def metrics_page(
-    counters: SharedCounters,
-    counts: ConnectionCount,
-    caps: Caps,
-    recorder: Recorder,
-    started: float,
-    certificate: Callable[[], float | None],
+    counters: SharedCounters, counts: ConnectionCount, caps: Caps, recorder: Recorder, program: Callable[[], Program]
 ) -> Page:
-    """counters: of all processes; counts: of this one; started, certificate: see `prometheus.Program`"""
-    from tunnelctl.server.observe.prometheus import CONTENT_TYPE, Program, render
+    """counters: of all processes; counts: of this one; program: returns what is not counted"""
+    from tunnelctl.server.observe.prometheus import CONTENT_TYPE, render
 
     async def show(_: str) -> tuple[int, bytes]:
         if recorder.metrics is not None:
             recorder.metrics.refresh(counts, caps.dials, recorder.open.values(), recorder.lost)
-        return 200, render(counters, Program(started, certificate()))
+        return 200, render(counters, program())
 
     return Page(CONTENT_TYPE, show)

@@ -10,20 +10,38 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from tunnelctl import __version__
-from tunnelctl.server.observe.metrics import BUCKETS, BUILD, CERTIFICATE, FAMILIES, RULES, STARTED, Family, SharedCounters
+from tunnelctl.server.observe.metrics import (
+    BUCKETS,
+    BUILD,
+    CERTIFICATE,
+    DRAINING,
+    FAMILIES,
+    MOST_TUNNELS,
+    RELOADED,
+    RULES,
+    STARTED,
+    Family,
+    SharedCounters,
+)
 from tunnelctl.server.observe.tally import VERDICTS
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
 class Program(NamedTuple):
-    """Facts that are not counts: the start of the program, and the expiry of its certificate, in seconds since 1970.
+    """Facts that are not counts, as the process that answers knows them.
 
+    started, certificate: the start of the program, and the expiry of its certificate, in seconds since 1970
     certificate: None without TLS, or if the file could not be decoded
+    most_tunnels: 0 without a cap
+    reloaded: whether the last reading of each file succeeded
     """
 
     started: float
     certificate: float | None = None
+    most_tunnels: int = 0
+    draining: bool = False
+    reloaded: bool = True
 
 
 class _Sums(Collector):
@@ -37,9 +55,14 @@ class _Sums(Collector):
             yield _histogram(family, self._counters) if family.kind == "histogram" else _plain(family, self._counters)
         yield _rules(self._counters)
         yield _gauge(BUILD, 1, __version__, platform.python_version())
-        yield _gauge(STARTED, self._program.started)
-        if self._program.certificate is not None:
-            yield _gauge(CERTIFICATE, self._program.certificate)
+        program = self._program
+        yield _gauge(STARTED, program.started)
+        yield _gauge(DRAINING, program.draining)
+        yield _gauge(RELOADED, program.reloaded)
+        if program.certificate is not None:
+            yield _gauge(CERTIFICATE, program.certificate)
+        if program.most_tunnels:
+            yield _gauge(MOST_TUNNELS, program.most_tunnels)
 
 
 def _plain(family: Family, counters: SharedCounters) -> Metric:

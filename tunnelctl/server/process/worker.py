@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tunnelctl.control.endpoint import Endpoint
 from tunnelctl.control.journal import Journal
@@ -35,6 +35,9 @@ from tunnelctl.stream.own_ports import OwnAddresses
 from tunnelctl.stream.reloadable import FileReload
 from tunnelctl.stream.service_manager import notify, watchdog_seconds
 from tunnelctl.stream.vanished import watch_for_vanished_peers
+
+if TYPE_CHECKING:
+    from tunnelctl.server.observe import prometheus
 
 # Ctrl-C reaches every process of the group, systemd's SIGTERM every process of the service, and the supervisor passes on the
 # signals that it receives. A worker must treat all of these as one, not as the second signal, which ends the drain.
@@ -137,12 +140,25 @@ def _certificate(shared: Shared) -> Callable[[], float | None]:
     return lambda: None if tls is None else tls.current.ends
 
 
+def _facts(shared: Shared, counts: ConnectionCount) -> Callable[[], prometheus.Program]:
+    """Returns what tells the facts for Prometheus that are not counted."""
+    from tunnelctl.server.observe.prometheus import Program
+
+    settings, certificate = shared.settings, _certificate(shared)
+    return lambda: Program(
+        started=shared.program.started,
+        certificate=certificate(),
+        most_tunnels=settings.most.tunnels,
+        draining=counts.draining.is_set(),
+        reloaded=not any(one.failed for one in settings.reread),
+    )
+
+
 def _private(shared: Shared, service: Service, overview: ServerOverview) -> list[tuple[socket.socket, Serve]]:
     """Returns the private listeners, each with the function that serves it."""
     metrics = None
     if shared.admin is not None:
-        program = shared.program.started, _certificate(shared)
-        metrics = metrics_page(shared.counters, service.counts, service.caps, service.recorder, *program)
+        metrics = metrics_page(shared.counters, service.counts, service.caps, service.recorder, _facts(shared, service.counts))
     pages, found = pages_of(overview, metrics), list[tuple[socket.socket, Serve]]()
     if shared.admin is not None:
         found.append((shared.admin, Endpoint(pages, bound_address(shared.admin), shared.trace).session))
