@@ -60,6 +60,8 @@ docker docker.io
 dockerd docker.io
 busybox busybox-static
 kubectl kubernetes-client
+promtool prometheus
+setpriv util-linux
 keytool default-jre-headless
 mvn maven
 gradle gradle
@@ -74,7 +76,7 @@ snap snapd
 # test is skipped; in CI it is replaced.
 [ -z "${CI:-}" ] || peers+='security_file_certgen squid-openssl
 '
-services='ssh squid postgresql redis-server krb5-kdc krb5-admin-server winbind nghttpx cntlm danted haproxy docker cron'
+services='ssh squid postgresql redis-server krb5-kdc krb5-admin-server winbind nghttpx cntlm danted haproxy prometheus docker cron'
 # Those that only systemd starts. snapd.seeded requires snapd's socket, and so would start it at the next boot.
 units='docker.socket containerd.service podman.socket podman.service podman-restart.service podman-auto-update.service
 podman-auto-update.timer snapd.service snapd.socket snapd.seeded.service snapd.apparmor.service snapd.aa-prompt-listener.service

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.peers.kubelet import mount
 from tests.peers.process import wait_until
 from tests.peers.program import Serve, patched
 from tests.peers.scripted import ScriptedServer, echo
@@ -16,18 +17,6 @@ from tunnelctl.server.process.file_switch import FileSwitch
 SOON = patched("from tunnelctl.server.process import file_switch\nfile_switch.LOOK_SECONDS = 0.05")
 RULES = "[[allow]]\ntargets = ['127.0.0.1:*']\n"
 NO_RULE = "[[deny]]\ntargets = ['*:*']\n"
-
-
-def mount(directory: Path, version: str, **files: str) -> None:
-    """Writes the files as the kubelet does: into a new directory, to which it then switches the link `..data`."""
-    fresh = directory / f"..{version}"
-    fresh.mkdir(parents=True)
-    for name, text in files.items():
-        (fresh / name).write_text(text)
-        if not (directory / name).is_symlink():
-            (directory / name).symlink_to(f"..data/{name}")
-    (directory / "..data_tmp").symlink_to(fresh.name)
-    (directory / "..data_tmp").rename(directory / "..data")
 
 
 def answer(port: int, target: str) -> int:
