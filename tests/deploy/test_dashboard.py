@@ -7,19 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import promql_parser
 import pytest
-from promql_parser import AggregateExpr, BinaryExpr, Call, Matcher, MatchOp, ParenExpr, VectorSelector
+from promql_parser import AggregateExpr, BinaryExpr, Call, ParenExpr
 
-from tunnelctl.server.observe.metrics import ALL, FAMILIES, Family
-from tunnelctl.server.observe.tally import VERDICTS
+from tests.deploy.queries import FROM_PROMETHEUS, assert_exported, exported, matched, nodes, parsed, selectors, values
+from tunnelctl.server.observe.metrics import ALL, FAMILIES
 
 FILE = Path(__file__).parents[2] / "deploy" / "grafana" / "tunnelctl.json"
 DASHBOARD = json.loads(FILE.read_text("utf-8"))
-
-FROM_PROMETHEUS = {"job", "instance"}  # labels that a scrape adds
-# What Grafana puts in place of its variables.
-VARIABLES = {"$__rate_interval": "5m", "$__interval": "1m", "$job": ".*", "$instance": ".*"}
 
 
 def panels() -> list[dict[str, Any]]:
@@ -36,55 +31,10 @@ def queries() -> list[str]:
     return [query for _, query, _ in targets()] + notes
 
 
-def exported() -> dict[str, tuple[Family, set[str]]]:
-    """Returns the family and the labels of every name that a query can ask for."""
-    found = {}
-    for family in ALL:
-        labels = {*family.labels, *FROM_PROMETHEUS}
-        if family.kind == "histogram":
-            found |= {f"{family.name}_bucket": (family, labels | {"le"})}
-            found |= {f"{family.name}_{part}": (family, labels) for part in ("sum", "count")}
-        else:
-            found[family.name + ("_total" if family.kind == "counter" else "")] = family, labels
-    return found
-
-
-def values(family: Family, label: str) -> tuple[str, ...] | None:
-    """Returns the values that a label can have; None if they are not known beforehand."""
-    if label == "verdict":
-        return VERDICTS
-    return dict(zip(family.labels, family.values, strict=False)).get(label)
-
-
-def nodes(query: str) -> list[Any]:
-    for name, value in VARIABLES.items():
-        query = query.replace(name, value)
-    found: list[Any] = []
-    promql_parser.walk(promql_parser.parse(query), pre_visit=lambda node: found.append(node))  # type: ignore[arg-type,return-value]
-    return found
-
-
-def selectors(query: str) -> list[VectorSelector]:
-    return [node for node in nodes(query) if isinstance(node, VectorSelector)]
-
-
 @pytest.mark.parametrize("query", queries())
 def test_a_query_asks_for_what_is_exported(query: str) -> None:
-    known, asked = exported(), selectors(query)
-    assert asked
-    for selector in asked:
-        family, labels = known[selector.name]
-        for matcher in selector.matchers.matchers:
-            assert matcher.name in labels, (selector.name, matcher.name)
-            assert matched(matcher, values(family, matcher.name)), f"no value of {matcher.name} is like {matcher.value}"
-
-
-def matched(matcher: Matcher, possible: tuple[str, ...] | None) -> bool:
-    """Whether each alternative of a matcher is a value that occurs. `error=""` is one of them."""
-    if possible is None:
-        return True
-    regex = matcher.op in (MatchOp.Re, MatchOp.NotRe)
-    return all(alternative in possible for alternative in (matcher.value.split("|") if regex else [matcher.value]))
+    assert selectors(query)
+    assert_exported(query)
 
 
 @pytest.mark.parametrize(("title", "query", "legend"), targets())
@@ -122,7 +72,7 @@ def test_every_query_can_be_narrowed_to_a_job_and_an_instance() -> None:
 def test_no_curve_is_that_of_a_single_instance_by_chance() -> None:
     """Several instances make several series of each metric: each query sums them, or names them all."""
     for title, query, _ in targets():
-        outer = promql_parser.parse(re.sub(r"\$\w+", "5m", query))
+        outer = parsed(query)
         while isinstance(outer, BinaryExpr | ParenExpr):
             outer = outer.lhs if isinstance(outer, BinaryExpr) else outer.expr
         if isinstance(outer, Call):  # histogram_quantile, of a sum
