@@ -174,7 +174,7 @@ def _helpers(shared: Shared, service: Service, number: int) -> list[Helper]:
         helpers.append(log.run)
     if service.upstream is not None:
         helpers.append(service.upstream.helper)
-    if shared.settings.reread and number == 0:  # the signal reaches the other workers too
+    if shared.settings.reread and number == 0:  # its signal reaches the others too; a replacement of this worker may send one more
         helpers.append(lambda: shared.settings.switch.run(lambda: _hang_up(shared.supervisor)))
     if keepalive:
         helpers.append(lambda: watch_for_vanished_peers(keepalive))
