@@ -58,3 +58,10 @@ def test_a_rule_says_what_to_do(rule: dict[str, Any]) -> None:
     assert set(re.findall(r"--([a-z-]+)", words)) <= {flag.name for flag in FLAGS if "serve" in flag.commands}
     labels = set().union(*(exported()[one.name][1] for one in selectors(rule["expr"]) if one.name != "up"), {"instance", "job"})
     assert set(re.findall(r"\$labels\.(\w+)", words)) <= labels
+
+
+def test_the_pages_name_alerts_that_exist() -> None:
+    pages = " ".join(path.read_text("utf-8") for path in (DIRECTORY.parents[1] / "docs").glob("*.md"))
+    named = set(re.findall(r"`(Tunnelctl\w+)`", pages))
+    assert named
+    assert named <= {rule["alert"] for rule in RULES}
