@@ -16,7 +16,7 @@ DIRECTORY = Path(__file__).parents[2] / "deploy" / "prometheus"
 FILE, TESTS = DIRECTORY / "alerts.yml", DIRECTORY / "alerts.test.yml"
 RULES = [rule for group in yaml.safe_load(FILE.read_text("utf-8"))["groups"] for rule in group["rules"]]
 
-pytestmark = pytest.mark.peer("promtool")
+pytestmark = [pytest.mark.peer("promtool"), pytest.mark.artefact]
 
 
 def promtool(*words: str, cwd: Path = DIRECTORY) -> int:

@@ -40,7 +40,7 @@ PAGE = ROOT / "docs" / "kubernetes.md"
 COMMANDS = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)[0]
 OLDEST = "1.30.0"  # the first that has the action `sleep` without a feature gate
 
-pytestmark = pytest.mark.peer("kubectl", "kubernetes-validate")
+pytestmark = [pytest.mark.peer("kubectl", "kubernetes-validate"), pytest.mark.artefact]
 
 
 @pytest.fixture(scope="module")
@@ -314,7 +314,6 @@ RULE = "[[allow]]\ntargets = ['127.0.0.1:*']\n"
 
 
 @pytest.mark.linux("namespaces")
-@pytest.mark.once
 @pytest.mark.peer("unshare", "setpriv", "ip")
 def test_the_container_runs_reloads_and_drains(manifests: Manifests, tmp_path: Path) -> None:
     policy = manifests["ConfigMap", "tunnelctl-policy"]["data"]
