@@ -1,0 +1,63 @@
+"""Unpacks the packages of the .pyz: once for each user and version, or again after they were deleted."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+from zipfile import ZipFile
+
+from _bootstrap import extract_site_packages  # type: ignore[import-not-found]  # shiv's
+
+UNPACK_SECONDS = 60  # in one place, with the wait for another process that does the same; it takes 1 s
+SETTINGS = 78  # tunnelctl.status.ExitStatus, which is still packed
+
+Places = Iterable[tuple[tuple[str, ...], str]]
+IsSafe = Callable[[tuple[str, ...], tuple[str, ...]], bool]
+
+
+def unpack(name: str, places: Places, is_safe: IsSafe) -> str:
+    """Unpacks in the first of the places where that is possible, and returns the directory. Ends the process if there is none."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback for Ctrl-C
+    failures = []
+    for above, root in places:
+        try:
+            make(above, root)
+            if not is_safe(above, (root,)):
+                raise PermissionError(0, "another user can change it")
+            extract(Path(root, name))
+            return os.path.join(root, name)
+        except OSError as error:
+            failures.append(f"{root}: {error.strerror or error}")
+    sys.stderr.write(f"tunnelctl: cannot unpack itself: {'; '.join(failures)}\n")
+    sys.stderr.write("hint: set XDG_CACHE_HOME to a directory in which only you can write\n")
+    sys.exit(SETTINGS)
+
+
+def make(above: tuple[str, ...], root: str) -> None:
+    """Makes the directories that are missing, but no home, which is the first of two."""
+    for path in [*(above[1:] or above), root]:
+        try:
+            os.mkdir(path, 0o755)
+        except FileExistsError:
+            pass
+
+
+def extract(directory: Path) -> None:
+    """Unpacks beside the directory, and renames. Others wait for that; what a killed process has left is overwritten."""
+    mask = os.umask(0o022)
+    handler = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(UNPACK_SECONDS)
+    try:
+        with ZipFile(sys.argv[0]) as outer, outer.open("packages.zip") as packed, ZipFile(packed) as inner:
+            extract_site_packages(inner, directory)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, handler)
+        os.umask(mask)
+
+
+def give_up(number: int, frame: FrameType | None) -> NoReturn:
+    raise TimeoutError(f"not unpacked within {UNPACK_SECONDS} s")
