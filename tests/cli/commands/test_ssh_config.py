@@ -253,6 +253,10 @@ def test_the_block_names_this_program(monkeypatch, tmp_path):
     assert program() == [SCRIPT]
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     assert program() == ["/nowhere/python", "-m", "tunnelctl"]
+    single = tmp_path / "tunnelctl.pyz"
+    single.write_bytes(b"as a download leaves it")
+    monkeypatch.setattr(sys, "argv", [str(single)])
+    assert program() == ["/nowhere/python", str(single)]
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,9 @@ def program() -> list[str]:
     script = os.path.abspath(sys.argv[0])
     if os.path.basename(script) == "__main__.py":  # python -m tunnelctl
         script = os.path.join(os.path.dirname(sys.executable), "tunnelctl")
-    return [script] if os.access(script, os.X_OK) else [sys.executable, "-m", "tunnelctl"]
+    if os.access(script, os.X_OK):
+        return [script]
+    return [sys.executable, script] if os.path.isfile(script) else [sys.executable, "-m", "tunnelctl"]
 
 
 def spelled(flag: Flag, text: str) -> list[str]:

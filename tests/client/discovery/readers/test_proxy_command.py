@@ -45,6 +45,8 @@ def chain(command: str) -> tuple[str, ...]:
         ("tunnelctl connect -x http://a:b@p:1 %h %p", ["http://a:b@p:1"]),
         ("tunnelctl connect --fdpass --proxy=http://p:1 -xhttps://q %h %p", ["https://q", "http://p:1"]),
         ("python3.11 -m tunnelctl connect -x p:1 %h %p", ["p:1"]),
+        ("~/bin/tunnelctl.pyz connect -x p:1 %h %p", ["p:1"]),
+        ("/usr/bin/python3 /opt/tunnelctl.pyz connect -x p:1 %h %p", ["p:1"]),
         ("exec nc -X connect -x p:1 %h %p", ["http://p:1"]),
         ("env A=b nc -X connect -x p:1 %h %p", ["http://p:1"]),
         ("sh -c 'exec nc -X connect -x p:1 %h %p'", ["http://p:1"]),

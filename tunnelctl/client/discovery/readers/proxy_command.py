@@ -73,6 +73,8 @@ def _program(words: list[str], left: int = MOST_SHELLS) -> list[str]:
         return _program(split_shell(words[2]), left - 1)
     if len(words) > 2 and _PYTHON.fullmatch(_name(words[0])) and words[1:3] == ["-m", "tunnelctl"]:
         return words[2:]
+    if len(words) > 1 and _PYTHON.fullmatch(_name(words[0])) and _name(words[1]) in PROGRAMS:
+        return words[1:]
     return words
 
 
@@ -213,4 +215,5 @@ PROGRAMS: dict[str, Callable[[list[str]], Chain]] = {
     "proxytunnel": _proxytunnel,
     "socat": _socat,
     "tunnelctl": _tunnelctl,
+    "tunnelctl.pyz": _tunnelctl,
 }
