@@ -46,6 +46,25 @@ def test_without_pip_ensurepip_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_
     assert install_command("mini-racer") == f"{python} -m ensurepip && {python} -m pip install mini-racer"
 
 
+@pytest.mark.parametrize(
+    ("pip", "command"),
+    [
+        (True, "{python} -m pip install --user --break-system-packages mini-racer"),
+        (False, "sudo apt-get install python3-pip && {python} -m pip install --user --break-system-packages mini-racer"),
+    ],
+)
+def test_the_python_of_a_distribution_is_left_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, pip: bool, command: str
+) -> None:
+    """Its pip refuses without the flag. That is where the .pyz and the Debian package run."""
+    made_by(monkeypatch, tmp_path / "usr", pip=pip, EXTERNALLY_MANAGED="")
+    (tmp_path / "usr/EXTERNALLY_MANAGED").rename(tmp_path / "usr/EXTERNALLY-MANAGED")
+    monkeypatch.setattr(sys, "base_prefix", sys.prefix)
+    monkeypatch.setattr("sysconfig.get_path", lambda name: sys.prefix)
+    monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/apt-get")
+    assert install_command("mini-racer") == command.format(python=shlex.quote(sys.executable))
+
+
 def test_an_environment_without_pip_is_recognised(tmp_path: Path) -> None:
     """As the venv module creates it."""
     venv.create(tmp_path, symlinks=True, with_pip=False)
