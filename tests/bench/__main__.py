@@ -17,7 +17,8 @@ Rounds are interleaved (A B C A B C ...), so that a slow minute of the machine h
 Load, targets and the client's other ends are C programs: load.c, which copies no bulk data itself, and http2.c. All of it is on
 loopback.
 
-connect   start     fork to the first byte from the target on stdout; `python -I -c pass` is start to end of the same interpreter
+connect   start     fork to the first byte from the target on stdout; `python -I -c pass` is start to end of the same interpreter,
+                    which also starts tunnelctl.pyz, once that is unpacked
           GiB/s     between two pipes and a socket, one direction, from the first byte on
           CPU       user and system time of the client from that first byte to its end (wait4), for each GiB
           RSS       the greatest resident size during the download

@@ -8,11 +8,12 @@ from tests.bench.workshop import Plan, Table, Unavailable, Workshop, say
 from tests.peers.process import end, which
 
 GIB = 1 << 30
-OURS, BARE = "tunnelctl connect", "python -I -c pass"
+OURS, BARE, PYZ = "tunnelctl connect", "python -I -c pass", "tunnelctl.pyz connect"
 # The ports that the scripted proxy of load.c knows; the name is never looked up.
 BANNER, DOWN, UP = 1, 2, 3
 
 ONE_WAY = {"curl"}  # those that upload nothing
+ONLY_STARTED = {BARE, PYZ}
 
 Commands = dict[str, list[str]]
 
@@ -99,7 +100,7 @@ class Bench:
     def round(self, commands: Commands) -> None:
         for _ in range(self._plan.starts):
             self.each(self.start, commands)
-        streaming = {name: command for name, command in commands.items() if name != BARE}
+        streaming = {name: command for name, command in commands.items() if name not in ONLY_STARTED}
         self.each(self.down, streaming)
         self.each(self.up, {name: command for name, command in streaming.items() if name not in ONE_WAY})
 
@@ -111,8 +112,18 @@ class Bench:
                 self._table.note_failure(name, sample.__name__, failure)
 
 
+def add_pyz(commands: Commands, workshop: Workshop, table: Table) -> None:
+    """Adds the one file, started by the same interpreter as the console script."""
+    try:
+        python = workshop.tunnelctl().with_name("python")
+        commands[PYZ] = [str(python), str(workshop.pyz()), *PLAIN.split()]
+    except Unavailable as reason:
+        table.missing[PYZ] = str(reason)
+
+
 def measure(workshop: Workshop, plan: Plan, table: Table) -> None:
     commands = commands_of(workshop, table, PLAIN, PEERS)
+    add_pyz(commands, workshop, table)
     with scripted_proxy(workshop, plan.stream) as port:
         measure_each("connect", commands, Bench(workshop, plan, table, proxy=port), plan)
 

@@ -121,6 +121,12 @@ class Workshop:
             self._install([str(environment / "bin" / "pip"), "install", str(self.root)])
         return script
 
+    def pyz(self) -> Path:
+        """The one file, built on first use. Its first start, which unpacks it, is no sample."""
+        say("building tunnelctl.pyz")
+        self._install([str(self.root / "deploy" / "pyz" / "build")])
+        return self.root / "dist" / "tunnelctl.pyz"
+
     def pproxy(self) -> Path:
         """The interpreter of an environment that has pproxy."""
         python = self.directory / "pproxy" / "bin" / "python"
