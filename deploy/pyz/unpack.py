@@ -25,15 +25,21 @@ def unpack(name: str, places: Places, is_safe: IsSafe) -> str:
     for above, root in places:
         try:
             make(above, root)
-            if not is_safe(above, (root,)):
-                raise PermissionError(0, "another user can change it")
-            extract(Path(root, name))
-            return os.path.join(root, name)
+            require(is_safe(above, (root,)))
+            directory = os.path.join(root, name)
+            extract(Path(directory))
+            require(is_safe(above, (root, directory)))  # it may have been there before
+            return directory
         except OSError as error:
             failures.append(f"{root}: {error.strerror or error}")
     sys.stderr.write(f"tunnelctl: cannot unpack itself: {'; '.join(failures)}\n")
     sys.stderr.write("hint: set XDG_CACHE_HOME to a directory in which only you can write\n")
     sys.exit(SETTINGS)
+
+
+def require(safe: bool) -> None:
+    if not safe:
+        raise PermissionError(0, "another user can change it")
 
 
 def make(above: tuple[str, ...], root: str) -> None:
