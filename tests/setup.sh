@@ -56,6 +56,7 @@ nghttpx nghttp2-proxy
 node nodejs
 dnf dnf
 podman podman
+mmdebstrap mmdebstrap
 docker docker.io
 dockerd docker.io
 busybox busybox-static

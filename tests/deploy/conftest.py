@@ -1,0 +1,59 @@
+"""What is published, built once for all tests by the commands that docs/install.md gives, and a system to install it in."""
+
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.peers.process import path_of
+
+ROOT = Path(__file__).parents[2]
+BUILD_SECONDS = 240.0
+
+
+def build(*command: str, cwd: Path = ROOT, **env: str) -> None:
+    """Runs a command that builds something; its output is the failure's message."""
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env={**os.environ, **env},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=BUILD_SECONDS,
+    )
+    assert done.returncode == 0, done.stdout.decode(errors="replace")
+
+
+@pytest.fixture(scope="session")
+def pyz() -> Path:
+    """The one file, built from the checkout."""
+    assert "\ndeploy/pyz/build\n" in (ROOT / "docs/install.md").read_text()
+    build("deploy/pyz/build")
+    return ROOT / "dist/tunnelctl.pyz"
+
+
+@pytest.fixture(scope="session")
+def debian_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root directory of a Debian like this one, with python3 and nothing else beyond the minimum: to be copied by `cp -a`."""
+    directory = tmp_path_factory.mktemp("debian")
+    tree, settings = directory / "tree", directory / "apt.conf"
+    # The mirrors of this machine, and how it reaches them. Proxies may be in either.
+    settings.write_bytes(subprocess.run(["apt-config", "dump", "Acquire"], stdout=subprocess.PIPE, check=True).stdout)
+    build(
+        path_of("mmdebstrap"), "--variant=minbase", "--include=python3", f"--aptopt={settings}",
+        _codename(), str(tree), *_sources(),
+    )  # fmt: skip
+    return tree
+
+
+def _codename() -> str:
+    lines = Path("/etc/os-release").read_text().splitlines()
+    return next(line.partition("=")[2] for line in lines if line.startswith("VERSION_CODENAME="))
+
+
+def _sources() -> Sequence[str]:
+    files = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
+    return [str(file) for file in files if file.suffix in (".list", ".sources") and file.exists()]
