@@ -369,6 +369,15 @@ def test_an_older_python_is_told_so(pyz: Path, tmp_path: Path, version: str) -> 
     assert os.listdir(tmp_path) == []
 
 
+def test_another_interpreter_line(machine: Machine, home: str, pyz: Path, tmp_path: Path) -> None:
+    """By the command of docs/install.md."""
+    other = tmp_path / "tunnelctl.pyz"
+    build(sys.executable, "-m", "zipapp", str(pyz), "-p", "/usr/bin/python3", "-o", str(other))
+    assert other.read_bytes().startswith(b"#!/usr/bin/python3\n")
+    build("install", "-m", "755", str(other), str(machine.root / FILE[1:]))
+    assert machine.run("--version", HOME=home).stdout == f"tunnelctl {__version__}\n".encode()
+
+
 @pytest.mark.parametrize("flags", [(), ("-I",), ("-P",), ("-OO",), ("-B",)], ids=str)
 def test_flags_of_python_change_nothing(pyz: Path, tmp_path: Path, flags: tuple[str, ...]) -> None:
     environ = {"PATH": os.environ["PATH"], "XDG_CACHE_HOME": str(tmp_path)}
