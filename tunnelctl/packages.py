@@ -3,6 +3,7 @@
 import shlex
 import shutil
 import sys
+import sysconfig
 from pathlib import Path
 
 
@@ -31,9 +32,7 @@ def _has_pip() -> bool:
 
 def _is_externally_managed() -> bool:
     """Whether this is Python as a distribution has it, outside every environment: the .pyz runs in it."""
-    from sysconfig import get_path
-
-    return sys.prefix == sys.base_prefix and Path(get_path("stdlib"), "EXTERNALLY-MANAGED").exists()
+    return sys.prefix == sys.base_prefix and Path(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED").exists()
 
 
 def _made_by_uv(environment: Path) -> bool:
