@@ -264,6 +264,15 @@ def test_nor_what_others_can_change(machine: Machine, name: str, mode: int) -> N
     assert machine.run("--version").stdout == f"tunnelctl {__version__}\n".encode()
 
 
+def test_nothing_unpacked_can_be_changed_by_others_whatever_the_umask(machine: Machine, home: str) -> None:
+    """Some daemons start programs with a umask of 0. The modules that Python compiles count too."""
+    words = machine.program("sh", "-c", f"umask 0 && exec {FILE} --version", HOME=home)
+    subprocess.run(words, check=True, stdin=subprocess.DEVNULL, timeout=RUN_SECONDS)
+    made = [*(machine.root / home[1:] / ".cache").rglob("*")]
+    assert [path for path in made if path.suffix == ".pyc"]
+    assert not [path for path in made if path.stat().st_mode & 0o022]
+
+
 def test_nor_what_a_symbolic_link_leads_to(machine: Machine, home: str, name: str) -> None:
     """Whoever made the link can make it lead elsewhere, after we have looked at it."""
     trap(machine, f"{home}/mine", name, owner=USER)
