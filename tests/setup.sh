@@ -56,7 +56,9 @@ nghttpx nghttp2-proxy
 node nodejs
 dnf dnf
 podman podman
+buildah buildah
 mmdebstrap mmdebstrap
+runc runc
 docker docker.io
 dockerd docker.io
 busybox busybox-static

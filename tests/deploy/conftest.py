@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.peers.process import path_of
+from tunnelctl import __version__
 
 ROOT = Path(__file__).parents[2]
 BUILD_SECONDS = 240.0
@@ -57,3 +58,11 @@ def _codename() -> str:
 def _sources() -> Sequence[str]:
     files = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
     return [str(file) for file in files if file.suffix in (".list", ".sources") and file.exists()]
+
+
+@pytest.fixture(scope="session")
+def image(pyz: Path) -> str:
+    """The name of the container image, built around `pyz`."""
+    assert "\ndeploy/image/build\n" in (ROOT / "docs/install.md").read_text()
+    build("deploy/image/build")
+    return f"tunnelctl:{__version__}"
