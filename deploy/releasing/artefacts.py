@@ -20,12 +20,14 @@ class Artefact(NamedTuple):
     programs: Mapping[str, str] = {}
 
 
+# What deploy/image/build requires: with BASE, it takes an image in place of one that it would make.
+OF_IMAGE = {"buildah": "buildah"} | ({} if os.environ.get("BASE") else {"mmdebstrap": "mmdebstrap"})
 # In the order in which they are built: the Debian package and the image are made around the .pyz.
 ARTEFACTS = (
     Artefact("wheel", (sys.executable, "-m", "hatchling", "build"), modules=("hatchling",)),
     Artefact("pyz", ("deploy/pyz/build",)),
     Artefact("deb", ("deploy/debian/build",), programs={"dpkg-deb": "dpkg"}),
-    Artefact("image", ("deploy/image/build",), programs={"buildah": "buildah", "mmdebstrap": "mmdebstrap"}),
+    Artefact("image", ("deploy/image/build",), programs=OF_IMAGE),
 )
 
 # A build must not depend on these. The second directory has a longer name, too.
