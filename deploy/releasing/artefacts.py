@@ -25,7 +25,7 @@ OF_IMAGE = {"buildah": "buildah"} | ({} if os.environ.get("BASE") else {"mmdebst
 # In the order in which they are built: the Debian package and the image are made around the .pyz.
 ARTEFACTS = (
     Artefact("wheel", (sys.executable, "-m", "hatchling", "build"), modules=("hatchling",)),
-    Artefact("pyz", ("deploy/pyz/build",)),
+    Artefact("pyz", ("deploy/pyz/build",), modules=("cyclonedx_py",)),  # published with a bill of materials
     Artefact("deb", ("deploy/debian/build",), programs={"dpkg-deb": "dpkg"}),
     Artefact("image", ("deploy/image/build",), programs=OF_IMAGE),
 )

@@ -25,20 +25,10 @@ nothing unreleased, a tag. Nothing is uploaded in either case: deploy/github/rel
 def main(words: Sequence[str]) -> int:
     """Returns the exit status: 0 if all was built and is the same, 1 otherwise, 2 for an error of usage."""
     options = _parser().parse_args(words)
-    if uncommitted := readiness.uncommitted(ROOT):
-        return _failed(f"there are changes that no commit has:\n{uncommitted}")
-    obstacles = [*readiness.obstacles(ROOT)]
-    if faults := [*readiness.faults(ROOT), *([] if options.dry_run else obstacles)]:
-        return _failed(*faults)
     try:
-        status = _build([artefact for artefact in ARTEFACTS if artefact.name in (options.only or artefact.name)])
-    except BuildFailed as error:
+        return _release(options.dry_run, [artefact for artefact in ARTEFACTS if artefact.name in (options.only or artefact.name)])
+    except (BuildFailed, readiness.GitFailed) as error:
         return _failed(str(error))
-    for obstacle in obstacles:
-        print(f"before a release: {obstacle}")
-    if not options.dry_run:
-        print("built for a release: push the tag, and deploy/github/release.yml publishes; docs/releasing.md has the steps")
-    return status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,15 +41,31 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _release(dry_run: bool, wanted: Sequence[Artefact]) -> int:
+    if uncommitted := readiness.uncommitted(ROOT):
+        return _failed(f"there are changes that no commit has:\n{uncommitted}")
+    obstacles = [*readiness.obstacles(ROOT)]
+    if faults := [*readiness.faults(ROOT), *([] if dry_run else obstacles)]:
+        return _failed(*faults)
+    lacking = [f"{artefact.name} was not built, for want of {what}" for artefact in wanted for what in artefacts.missing(artefact)]
+    possible = [artefact for artefact in wanted if not artefacts.missing(artefact)]
+    if faults := [*(_build(possible) if possible else ()), *lacking]:
+        return _failed(*faults)
+    for obstacle in obstacles:
+        print(f"before a release: {obstacle}")
+    if not dry_run:
+        print("built for a release: push the tag, and deploy/github/release.yml publishes; docs/releasing.md has the steps")
+    return 0
+
+
 def _failed(*faults: str) -> int:
     for fault in faults:
         print(f"deploy/release: {fault}", file=sys.stderr)
     return 1
 
 
-def _build(wanted: Sequence[Artefact]) -> int:
-    lacking = [(artefact.name, what) for artefact in wanted for what in artefacts.missing(artefact)]
-    possible = [artefact for artefact in wanted if not artefacts.missing(artefact)]
+def _build(possible: Sequence[Artefact]) -> Sequence[str]:
+    """Builds into dist/. Returns how the two builds differ."""
     epoch = readiness.git(ROOT, "log", "-1", "--format=%ct")
     with tempfile.TemporaryDirectory(prefix="tunnelctl-release-") as name:
         one, other = artefacts.build_twice(ROOT, possible, Path(name), epoch)
@@ -67,8 +73,7 @@ def _build(wanted: Sequence[Artefact]) -> int:
         if any(artefact.name == "pyz" for artefact in possible):
             _describe(one, Path(name), epoch)
         _keep(one)
-    faults = [*differing, *(f"{artefact} was not built, for want of {what}" for artefact, what in lacking)]
-    return _failed(*faults) if faults else 0
+    return differing
 
 
 def _describe(built: Path, scratch: Path, epoch: str) -> None:

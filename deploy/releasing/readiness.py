@@ -8,8 +8,18 @@ from pathlib import Path
 from . import changelog
 
 
+class GitFailed(Exception):
+    """git is missing, or the directory is no clone: a source archive cannot be released from."""
+
+
 def git(root: Path, *words: str) -> str:
-    return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True).stdout.strip()
+    try:
+        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True)
+    except FileNotFoundError:
+        raise GitFailed("git is not installed") from None
+    if done.returncode != 0:
+        raise GitFailed(f"git {words[0]} failed: {done.stderr.strip()}")
+    return done.stdout.strip()
 
 
 def version_of(root: Path) -> str:

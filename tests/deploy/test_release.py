@@ -102,9 +102,11 @@ def clone(tmp_path: Path) -> Path:
     return tmp_path / "clone"
 
 
-def release(clone: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "deploy/release", *words]
-    return subprocess.run(command, cwd=clone, capture_output=True, text=True, timeout=RUN_SECONDS, stdin=subprocess.DEVNULL)
+def release(clone: Path, *words: str, **env: str) -> "subprocess.CompletedProcess[str]":
+    command, whole = [sys.executable, "deploy/release", *words], {**os.environ, **env}
+    return subprocess.run(
+        command, cwd=clone, env=whole, capture_output=True, text=True, timeout=RUN_SECONDS, stdin=subprocess.DEVNULL
+    )
 
 
 def test_changes_that_no_commit_has_are_refused(clone: Path) -> None:
@@ -122,6 +124,23 @@ def test_without_dry_run_the_commit_must_be_a_release(clone: Path) -> None:
     assert "deploy/release: CHANGELOG.md: the section `Unreleased` is not empty\n" in done.stderr
     assert f"deploy/release: the commit has no tag v{__version__}\n" in done.stderr
     assert not (clone / "dist").exists()
+
+
+def test_without_a_program_the_artefact_is_left_out(clone: Path, tmp_path: Path) -> None:
+    (tmp_path / "git").symlink_to(path_of("git"))
+    done = release(clone, "--dry-run", "--only", "image", PATH=str(tmp_path))
+    assert done.returncode == 1
+    assert "deploy/release: image was not built, for want of buildah: apt-get install buildah\n" in done.stderr
+
+
+def test_without_git_there_is_no_release(clone: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = release(clone, "--dry-run", PATH=str(tmp_path / "empty"))
+    assert (done.returncode, done.stderr) == (1, "deploy/release: git is not installed\n")
+    (clone / ".git").rename(tmp_path / "git-of-clone")
+    done = release(clone, "--dry-run")
+    assert done.returncode == 1
+    assert done.stderr.startswith("deploy/release: git status failed: fatal: not a git repository")
 
 
 def test_help_names_each_artefact(clone: Path) -> None:
