@@ -49,14 +49,19 @@ def test_the_version_is_written_once() -> None:
     assert [*readiness.faults(ROOT)] == []
 
 
-def test_a_version_elsewhere_is_found(tmp_path: Path) -> None:
-    git(tmp_path, "clone", "-q", str(ROOT), "clone")
-    clone = tmp_path / "clone"
-    (clone / "tunnelctl/__init__.py").write_text('__version__ = "7.8.9"\n')
-    (clone / "pyproject.toml").write_text('version = "7.8.9"\n')
-    found = [*readiness.faults(clone)]
-    assert "pyproject.toml: a version is written there; take it from tunnelctl/__init__.py" in found
-    assert "man/tunnelctl.1 is not of version 7.8.9: run python -m man.source.generate --write" in found
+def test_another_version_elsewhere_is_found(tmp_path: Path) -> None:
+    for name, text in {
+        "tunnelctl/__init__.py": '__version__ = "7.8.9"\n',
+        "CHANGELOG.md": CHANGELOG,
+        "man/tunnelctl.1": '.TH TUNNELCTL 1 "2026-11-28" "tunnelctl 7.8.8" "User Commands"\n',
+        "deploy/kubernetes/kustomization.yaml": "images:\n  - name: tunnelctl\n    newTag: 7.8.8\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert [*readiness.faults(tmp_path)] == [
+        "man/tunnelctl.1 is not of version 7.8.9: run python -m man.source.generate --write",
+        "deploy/kubernetes/kustomization.yaml does not name version 7.8.9",
+    ]
 
 
 def test_a_changelog_without_fault() -> None:
