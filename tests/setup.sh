@@ -28,6 +28,8 @@ curl curl
 wget wget
 apt-get apt
 dpkg-deb dpkg
+lintian lintian
+mmdebstrap mmdebstrap
 git git
 apt-config apt
 npm npm

@@ -66,3 +66,11 @@ def image(pyz: Path) -> str:
     assert "\ndeploy/image/build\n" in (ROOT / "docs/install.md").read_text()
     build("deploy/image/build")
     return f"tunnelctl:{__version__}"
+
+
+@pytest.fixture(scope="session")
+def deb(pyz: Path) -> Path:
+    """The Debian package, built around `pyz`."""
+    build("deploy/debian/build")
+    (package,) = (ROOT / "dist").glob("tunnelctl_*_all.deb")
+    return package

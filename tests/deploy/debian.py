@@ -1,0 +1,171 @@
+"""A Debian in a directory, of which nothing is mounted when its programs have ended: by chroot, and booted with systemd."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.peers.process import path_of, wait_until
+from tests.peers.tools import in_own_mounts
+
+SECONDS = 60.0
+INSTALL_SECONDS = 240.0
+ENVIRON = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LANG": "C.UTF-8",
+    "DEBIAN_FRONTEND": "noninteractive",
+}
+
+Text = subprocess.CompletedProcess[str]
+
+CHROOT = 'mount -t proc none "$1/proc"; exec chroot "$@"'
+# As ProtectSystem=strict: the service may write to its logs, its runtime directory and /tmp.
+STRICT = """
+mount --bind "$1" "$1"
+mount --bind "$1/var/log/tunnelctl" "$1/var/log/tunnelctl"
+mount -o remount,bind,ro "$1"
+mount -t tmpfs none "$1/run" && mount -t tmpfs none "$1/tmp"
+mount -t proc none "$1/proc"
+exec chroot "$@"
+"""
+
+# systemd as the first process of its own namespaces, in a control group of its own: what it finds in the root it would move.
+BOOT = """
+mount -t tmpfs none /run
+mkdir /run/groups
+mount -t cgroup2 none /run/groups
+mkdir "/run/groups/$2"
+echo $$ >"/run/groups/$2/cgroup.procs"
+unshare --cgroup --mount --pid --uts --ipc --net --fork sh -euc "$3" sh "$1" || true
+echo $$ >/run/groups/cgroup.procs
+find "/run/groups/$2" -depth -type d -exec rmdir {} +
+"""
+INIT = """
+ip link set lo up
+mount --bind "$1" "$1"
+cd "$1"
+mount -t proc none proc
+mount --bind proc/sys proc/sys
+mount -o remount,bind,ro proc/sys
+mount -t sysfs -o ro none sys
+mount -t cgroup2 none sys/fs/cgroup
+mount -t tmpfs -o mode=755 none dev
+for device in null zero full random urandom tty; do
+    touch "dev/$device"
+    mount --bind "/dev/$device" "dev/$device"
+done
+mkdir dev/shm dev/pts
+ln -s pts/ptmx dev/ptmx
+ln -s /proc/self/fd dev/fd
+mount -t tmpfs -o mode=755 none run
+mkdir run/machine
+pivot_root . run/machine
+umount -l /run/machine
+exec env -i container=test "PATH=$PATH" /lib/systemd/systemd --log-target=journal --show-status=false
+"""
+
+
+class Tree:
+    """The root directory of a Debian, whose programs run in it by chroot. root: on this machine"""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def command(self, *words: str, script: str = CHROOT) -> list[str]:
+        """Returns the command that runs words in it, with mounts that nothing else sees, in place of itself."""
+        return in_own_mounts(script, str(self.root), *words)
+
+    def run(
+        self, script: str, *, status: int = 0, stdin: str = "", seconds: float = SECONDS, env: Mapping[str, str] = ENVIRON
+    ) -> Text:
+        """Runs a script of the shell as root, and checks its exit status."""
+        command = self.command("/bin/sh", "-euc", script)
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=seconds, env={**os.environ, **env})
+        assert done.returncode == status, f"{done.stdout}\n{done.stderr}"
+        return done
+
+    def install(self, *packages: str) -> None:
+        """Installs packages from the mirrors, or a file of this machine, with what they depend on."""
+        shutil.copy("/etc/resolv.conf", self.root / "etc/resolv.conf")
+        words = [f"/root/{shutil.copy(word, self.root / 'root').name}" if isinstance(word, Path) else word for word in packages]
+        script = f"apt-get -qq update && apt-get -qq -y --no-install-recommends install {' '.join(words)}"
+        self.run(script, seconds=INSTALL_SECONDS)
+
+    def files(self) -> set[str]:
+        """Returns all paths, without what every change of packages leaves: caches, backups and logs of apt, dpkg and others."""
+        found = set()
+        for directory, names, others in os.walk(self.root):
+            inside = directory.removeprefix(str(self.root))
+            names[:] = [name for name in names if f"{inside}/{name}" not in UNSTABLE]
+            found |= {f"{inside}/{name}" for name in (*names, *others)}
+        return {path for path in found if path not in BACKUPS}
+
+
+UNSTABLE = ("/var/cache", "/var/lib/apt", "/var/log/apt", "/root", "/tmp")
+BACKUPS = {f"/etc/{name}-" for name in ("passwd", "group", "shadow", "gshadow", "subuid", "subgid")}
+BACKUPS |= {"/var/lib/dpkg/status-old", "/var/lib/dpkg/available", "/var/lib/dpkg/diversions-old", "/etc/resolv.conf"}
+
+
+@contextmanager
+def copied(tree: Path, directory: Path) -> Iterator[Tree]:
+    """A copy of a tree; it has some 300 MB, so it goes afterwards."""
+    root = directory / "tree"
+    subprocess.run(["cp", "-a", str(tree), str(root)], check=True, timeout=SECONDS)
+    try:
+        yield Tree(root)
+    finally:
+        shutil.rmtree(root)
+
+
+class Machine:
+    """A tree that systemd has booted. leader: its first process"""
+
+    def __init__(self, leader: int) -> None:
+        self._leader = leader
+
+    def run(self, script: str, *, status: int = 0, stdin: str = "", seconds: float = SECONDS) -> Text:
+        """Runs a script of the shell as root, and checks its exit status."""
+        command = [path_of("nsenter"), "--target", str(self._leader), "--all", "/bin/sh", "-euc", script]
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=seconds, env=ENVIRON)
+        assert done.returncode == status, f"{done.stdout}\n{done.stderr}"
+        return done
+
+
+@contextmanager
+def booted(tree: Tree) -> Iterator[Machine]:
+    """Boots a tree that has systemd. Its only network is a loopback interface of its own."""
+    command = in_own_mounts(BOOT, str(tree.root), f"tunnelctl-test-{os.getpid()}", INIT)
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as started:
+        leader = 0
+        try:
+            wait_until(lambda: _systemd_below(started.pid) != 0, SECONDS)
+            leader = _systemd_below(started.pid)
+            machine = Machine(leader)
+            wait_until(lambda: _is_up(machine), SECONDS)
+            yield machine
+        finally:
+            if leader:
+                os.kill(leader, 9)  # and with it, all of its namespace
+            started.communicate(timeout=SECONDS)
+
+
+def _systemd_below(pid: int) -> int:
+    """Returns the process ID of the systemd below a process, whose scripts have one child at a time; 0 while there is none."""
+    try:
+        while children := Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            pid = int(children[0])
+            if Path(f"/proc/{pid}/comm").read_text() == "systemd\n":
+                return pid
+    except FileNotFoundError:  # it has ended meanwhile
+        pass
+    return 0
+
+
+def _is_up(machine: Machine) -> bool:
+    try:
+        machine.run("systemctl is-active --quiet multi-user.target")
+    except AssertionError:
+        return False
+    return True

@@ -1,0 +1,432 @@
+"""The Debian package: how it is built, and its life in a Debian, without systemd and with it."""
+
+import configparser
+import hashlib
+import json
+import re
+import shlex
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from man.source.man import pages
+from tests.deploy.conftest import ROOT, build
+from tests.deploy.debian import ENVIRON, STRICT, Machine, Tree, booted, copied
+from tests.peers.process import end, path_of
+from tests.peers.scripted import ScriptedServer, echo
+from tunnelctl import __version__
+from tunnelctl.cli.spec.commands import COMMANDS
+
+SECONDS = 60.0
+SOURCE = ROOT / "deploy/debian"
+NEXT = f"{__version__}.1"
+TOOLS = ("bash-completion", "logrotate", "man-db")
+SYSTEMD = ("systemd-sysv", "dbus", "libpam-systemd")
+USER = "_tunnelctl"
+EXPOSURE = 20  # tenths of the scale of systemd-analyze: 0 is full protection
+
+artefact = pytest.mark.artefact
+
+
+def unit(name: str) -> configparser.ConfigParser:
+    """Parses a unit as systemd does, except for repeated keys, of which only the last counts here."""
+    parsed = configparser.ConfigParser(interpolation=None, strict=False)
+    parsed.optionxform = str  # type: ignore[assignment,method-assign]
+    parsed.read_string((SOURCE / "systemd" / name).read_text())
+    return parsed
+
+
+SERVICE, SOCKET = unit("tunnelctl.service")["Service"], unit("tunnelctl.socket")["Socket"]
+
+
+# --- sources
+
+
+def test_the_units_agree() -> None:
+    words = shlex.split(SERVICE["ExecStart"])
+    assert words[:4] == ["/usr/bin/tunnelctl", "serve", "--listen", f"fd:{SOCKET['FileDescriptorName']}"]
+    assert (SERVICE["User"], SERVICE["Group"]) == (USER, USER)
+    assert SOCKET["ListenStream"].startswith("127.0.0.1:")
+
+
+def test_the_service_has_every_protection_of_the_manuals_unit() -> None:
+    """Its user is one with a name, so that the users file and the log can be given to it."""
+    manual = pages()["tunnelctl-serve.1"]
+    lines = re.findall(r"^((?:Private|Protect|Restrict|System|Capability|Lock|Memory|NoNew|ProcSub)\w+=.*)$", manual, re.MULTILINE)
+    ours = (SOURCE / "systemd/tunnelctl.service").read_text().splitlines()
+    assert len(lines) > 15
+    assert [line.replace("\\-", "-") for line in lines if line.replace("\\-", "-") not in ours] == []
+
+
+@pytest.mark.parametrize("script", ["postinst", "postrm", "prerm", "rtupdate"])
+def test_the_scripts_of_the_package_are_those_of_a_posix_shell(script: str) -> None:
+    subprocess.run(["/bin/dash", "-n", SOURCE / "control" / script], check=True, timeout=SECONDS)
+
+
+# --- the package
+
+
+@artefact
+@pytest.mark.peer("dpkg-deb")
+def test_two_builds_are_the_same(deb: Path) -> None:
+    before = hashlib.sha256(deb.read_bytes()).digest()
+    build("/bin/sh", "-c", "umask 077; exec deploy/debian/build", TZ="Asia/Tokyo", LC_ALL="C")
+    assert hashlib.sha256(deb.read_bytes()).digest() == before
+
+
+@artefact
+@pytest.mark.peer("dpkg-deb")
+def test_a_file_of_other_sources_is_refused(deb: Path, tmp_path: Path) -> None:
+    script = 'cp -a deploy tunnelctl man completions docs dist LICENSE *.md "$1" && cd "$1" && echo >>tunnelctl/status.py && deploy/debian/build'
+    with pytest.raises(AssertionError, match=r"dist/tunnelctl\.pyz has been built from other sources"):
+        build("/bin/sh", "-ec", script, "sh", str(tmp_path), SOURCE_DATE_EPOCH="1")
+
+
+@artefact
+@pytest.mark.peer("lintian")
+def test_lintian_has_neither_errors_nor_warnings(deb: Path) -> None:
+    words = ("--fail-on", "error,warning", "--display-level", ">=warning", "--allow-root")
+    done = subprocess.run([path_of("lintian"), *words, deb], capture_output=True, text=True, timeout=SECONDS * 2)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@artefact
+def test_everything_that_is_bundled_has_its_licence(deb: Path, tmp_path: Path) -> None:
+    subprocess.run([path_of("dpkg-deb"), "-x", deb, tmp_path], check=True, timeout=SECONDS)
+    text = (tmp_path / "usr/share/doc/tunnelctl/copyright").read_text("utf-8")
+    library = tmp_path / "usr/lib/tunnelctl"
+    missing = [entry.name for entry in library.iterdir() if f" usr/lib/tunnelctl/{entry.name}" not in text]
+    ours = {"tunnelctl", "man", "__main__.py", f"tunnelctl-{__version__}.dist-info"}
+    assert set(missing) == ours
+
+
+@artefact
+@pytest.mark.peer("systemd-analyze")
+def test_systemd_accepts_the_units_and_rates_the_service_as_protected(installed: Tree, tmp_path: Path) -> None:
+    root = f"--root={installed.root}"
+    names = [f"/usr/lib/systemd/system/tunnelctl.{kind}" for kind in ("service", "socket")]
+    assert analyzed("verify", "--man=no", root, *names).stderr == ""
+    done = analyzed("security", "--offline=true", f"--threshold={EXPOSURE}", str(installed.root) + names[0])
+    assert done.returncode == 0, done.stdout
+
+
+def analyzed(*words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([path_of("systemd-analyze"), *words], capture_output=True, text=True, timeout=SECONDS)
+
+
+# --- in a Debian without systemd
+
+
+@pytest.fixture(scope="module")
+def tooled(debian_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
+    """A Debian with what the package depends on, and with what shows its parts: man, completion, logrotate."""
+    with copied(debian_tree, tmp_path_factory.mktemp("tooled")) as tree:
+        tree.install("adduser", *TOOLS)
+        yield tree
+
+
+@pytest.fixture(scope="module")
+def installed(tooled: Tree, deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
+    with copied(tooled.root, tmp_path_factory.mktemp("installed")) as tree:
+        put(tree, deb)
+        tree.run("dpkg -i /root/*.deb")
+        yield tree
+
+
+def put(tree: Tree, deb: Path) -> None:
+    for old in (tree.root / "root").glob("*.deb"):
+        old.unlink()
+    (tree.root / "root" / deb.name).write_bytes(deb.read_bytes())
+
+
+@artefact
+def test_apt_installs_it_with_its_dependencies(debian_tree: Path, deb: Path, tmp_path: Path) -> None:
+    with copied(debian_tree, tmp_path) as tree:
+        put(tree, deb)
+        tree.install(f"/root/{deb.name}")
+        assert tree.run("tunnelctl --version").stdout == f"tunnelctl {__version__}\n"
+
+
+@artefact
+def test_the_program_runs_as_any_user(installed: Tree) -> None:
+    assert "8 of 8 checks passed" in installed.run("su -s /bin/sh nobody -c 'tunnelctl selftest'").stdout
+
+
+@artefact
+def test_the_program_is_compiled(installed: Tree) -> None:
+    """Otherwise each start of an ordinary user would compile it."""
+    done = installed.run("su -s /bin/sh nobody -c 'python3 -v /usr/bin/tunnelctl --version' 2>&1")
+    assert "matches /usr/lib/tunnelctl/tunnelctl/cli/main.py" in done.stdout
+    assert "code object from '/usr/lib/tunnelctl/tunnelctl/" not in done.stdout
+
+
+@artefact
+def test_a_user_without_a_home_needs_no_place_of_its_own(installed: Tree) -> None:
+    before = installed.files()
+    installed.run(f"su -s /bin/sh {USER} -c 'tunnelctl --version'")
+    assert installed.files() == before
+
+
+@artefact
+def test_the_manual_is_at_its_place(installed: Tree) -> None:
+    for command in ("", *(f"-{command.name}" for command in COMMANDS if command.name != "help")):
+        assert installed.run(f"man -w tunnelctl{command}").stdout.startswith("/usr/share/man/man1/tunnelctl")
+    assert "run the bundled proxy" in installed.run("man tunnelctl-serve | cat").stdout
+    assert "run the bundled proxy" in installed.run("tunnelctl help serve").stdout
+
+
+@artefact
+def test_bash_completes(installed: Tree) -> None:
+    script = """
+        . /usr/share/bash-completion/bash_completion
+        _completion_loader tunnelctl
+        COMP_WORDS=(tunnelctl check-p) COMP_CWORD=1 COMP_LINE='tunnelctl check-p' COMP_POINT=17
+        function=$(complete -p tunnelctl | sed 's/.*-F \\([^ ]*\\).*/\\1/')
+        $function tunnelctl check-p tunnelctl
+        echo "${COMPREPLY[@]}"
+    """
+    assert installed.run(f"exec bash -c {shlex.quote(script)}").stdout.split() == ["check-policy"]
+
+
+@artefact
+def test_settings_are_readable_by_those_who_need_them(installed: Tree) -> None:
+    found = installed.run("stat -c '%A %U %G %n' /etc/tunnelctl/* /var/log/tunnelctl").stdout.splitlines()
+    assert found == [
+        "-rw-r--r-- root root /etc/tunnelctl/config.toml",
+        "-rw-r--r-- root root /etc/tunnelctl/policy.toml",
+        f"-rw-r----- root {USER} /etc/tunnelctl/users",
+        f"drwxr-x--- {USER} {USER} /var/log/tunnelctl",
+    ]
+    assert installed.run(f"getent passwd {USER}").stdout.split(":")[5:] == ["/nonexistent", "/usr/sbin/nologin\n"]
+
+
+# --- its service, started by hand
+
+# What systemd does before ExecStart=: the socket as descriptor 3, the directories, the user and its variables.
+START = """
+import json, os, pwd, sys
+descriptor, name, environ, words, directories = json.loads(sys.argv[1])
+os.dup2(descriptor, 3)
+user = pwd.getpwnam(name)
+for directory in directories:
+    os.makedirs(directory, 0o700, exist_ok=True)
+    os.chown(directory, user.pw_uid, user.pw_gid)
+os.setgroups([])
+os.setgid(user.pw_gid)
+os.setuid(user.pw_uid)
+os.umask(0o027)
+environ |= {"LISTEN_PID": str(os.getpid()), "HOME": user.pw_dir, "USER": name, "LOGNAME": name}
+os.execve(words[0], words, environ)
+"""
+
+
+class Service(NamedTuple):
+    """The service as systemd would start it. process: it has the process ID that is $MAINPID"""
+
+    process: "subprocess.Popen[bytes]"
+    port: int
+    notices: socket.socket
+
+    def wait_for(self, state: str) -> None:
+        """Waits for a message of sd_notify(3)."""
+        while state not in self.notices.recv(4096).decode().split("\n"):
+            pass
+
+
+@contextmanager
+def service(tree: Tree, address: str = "127.0.0.1") -> Iterator[Service]:
+    with socket.create_server((address, 0)) as listener, closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as notices:
+        notices.bind("")  # the kernel chooses an abstract name, which chroot does not hide
+        notices.settimeout(SECONDS)
+        given = [words.replace("%t", "/run").split("=", 1) for words in SERVICE["Environment"].split()]
+        environ = {**dict(given), "PATH": ENVIRON["PATH"], "LANG": "C.UTF-8"}
+        environ |= {"LISTEN_FDS": "1", "LISTEN_FDNAMES": SOCKET["FileDescriptorName"]}
+        environ["NOTIFY_SOCKET"] = "@" + notices.getsockname()[1:].decode()
+        asked = json.dumps([listener.fileno(), USER, environ, shlex.split(SERVICE["ExecStart"]), ["/run/tunnelctl"]])
+        command = tree.command("/usr/bin/python3", "-c", START, asked, script=STRICT)
+        process = subprocess.Popen(
+            command, pass_fds=[listener.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        try:
+            yield Service(process, listener.getsockname()[1], notices)
+        finally:
+            end(process)
+            process.stderr.close()
+
+
+@pytest.fixture
+def own(installed: Tree, tmp_path: Path) -> Iterator[Tree]:
+    with copied(installed.root, tmp_path) as tree:
+        yield tree
+
+
+def allow(tree: Tree, target: str) -> None:
+    with (tree.root / "etc/tunnelctl/policy.toml").open("a") as file:
+        file.write(f'\n[[allow]]\nname = "ours"\ntargets = ["{target}"]\n')
+
+
+@artefact
+def test_its_service_serves_as_its_user_reloads_and_stops(own: Tree) -> None:
+    with ScriptedServer(echo) as target, service(own) as started:
+        started.wait_for("READY=1")
+        ask = f"exec timeout 20 tunnelctl connect -x http://127.0.0.1:{started.port} 127.0.0.1 {target.port}"
+        assert "403 Forbidden" in own.run(ask, status=69).stderr  # no rule names it
+        allow(own, f"127.0.0.1:{target.port}")
+        own.run(f"MAINPID={started.process.pid}; {SERVICE['ExecReload']}")
+        started.wait_for("RELOADING=1")
+        started.wait_for("READY=1")
+        assert own.run(ask, stdin="through the proxy").stdout == "through the proxy"
+        status = Path(f"/proc/{started.process.pid}/status").read_text()
+        uid = own.run(f"id -u {USER}").stdout.strip()
+        assert re.search(rf"^Uid:\s+{uid}\s+{uid}\s+{uid}\s+{uid}$", status, re.MULTILINE)
+        started.process.terminate()
+        assert started.process.wait(SECONDS) == 0
+    log = own.root / "var/log/tunnelctl/access.json"
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [record["event"] for record in records] == ["refused", "opened", "closed"]
+    assert own.run(f"stat -c '%A %U' {'/' + str(log.relative_to(own.root))}").stdout == f"-rw-r----- {USER}\n"
+
+
+@artefact
+def test_its_service_is_no_open_proxy(own: Tree) -> None:
+    with service(own, "0.0.0.0") as started:
+        assert started.process.wait(SECONDS) == 2
+        assert b"it would be an open proxy" in started.process.stderr.read()
+
+
+# --- upgrade, removal
+
+
+# Makes /root/new.deb, of the next version: its settings differ.
+SUCCESSOR = f"""
+cd /root
+dpkg-deb -R tunnelctl_*.deb new
+sed -i 's/^Version: .*/Version: {NEXT}/' new/DEBIAN/control
+sed -i 's/^__version__ = .*/__version__ = "{NEXT}"/' new/usr/lib/tunnelctl/tunnelctl/__init__.py
+echo '# new' >>new/etc/tunnelctl/policy.toml
+echo '# new' >>new/etc/tunnelctl/config.toml
+dpkg-deb -Znone -b new new.deb
+rm -r new
+"""
+
+
+@artefact
+def test_it_is_upgraded_removed_and_purged(tooled: Tree, deb: Path, tmp_path: Path) -> None:
+    with copied(tooled.root, tmp_path) as tree:
+        put(tree, deb)
+        before = tree.files()
+        tree.run("dpkg -i /root/*.deb")
+        allow(tree, "127.0.0.1:1")
+        changed = (tree.root / "etc/tunnelctl/policy.toml").read_text()
+        (tree.root / "var/log/tunnelctl/access.json").write_text("{}\n")
+        tree.run(f"chown -R {USER}: /var/log/tunnelctl")
+        tree.run(SUCCESSOR)
+        tree.run("dpkg --force-confdef --force-confold -i /root/new.deb")
+        assert tree.run("tunnelctl --version").stdout == f"tunnelctl {NEXT}\n"
+        assert (tree.root / "etc/tunnelctl/policy.toml").read_text() == changed
+        assert (tree.root / "etc/tunnelctl/config.toml").read_text().endswith("# new\n")
+        assert tree.run("stat -c %G /etc/tunnelctl/users").stdout == f"{USER}\n"
+        tree.run("dpkg -r tunnelctl")
+        left = {path for path in tree.files() - before if not path.startswith("/var/lib/")}
+        assert (tree.root / "etc/tunnelctl/policy.toml").read_text() == changed
+        assert left == {
+            "/etc/tunnelctl", "/etc/tunnelctl/config.toml", "/etc/tunnelctl/policy.toml", "/etc/tunnelctl/policy.toml.dpkg-dist",
+            "/etc/tunnelctl/users", "/etc/logrotate.d/tunnelctl", "/var/log/tunnelctl", "/var/log/tunnelctl/access.json",
+        }  # fmt: skip
+        tree.run("dpkg -P tunnelctl")
+        assert tree.files() - before == set()
+        tree.run("dpkg -i /root/new.deb && tunnelctl --version && dpkg -P tunnelctl")
+        assert tree.files() - before == set()
+        assert before - tree.files() == set()
+
+
+# --- with systemd
+
+
+@pytest.fixture(scope="module")
+def machine(tooled: Tree, deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """A machine with the package, and with a target on port 7 that echoes."""
+    with copied(tooled.root, tmp_path_factory.mktemp("machine")) as tree:
+        tree.install(*SYSTEMD)
+        put(tree, deb)
+        with booted(tree) as machine:
+            machine.run("dpkg -i /root/*.deb", seconds=SECONDS * 2)
+            allow(tree, "127.0.0.1:7")
+            accept = "--socket-property=ListenStream=127.0.0.1:7 --socket-property=Accept=yes"
+            machine.run(f"systemd-run --unit=echo {accept} -p StandardInput=socket -p StandardOutput=socket cat")
+            yield machine
+
+
+ASK = "exec timeout 20 tunnelctl connect -x http://127.0.0.1:3128 127.0.0.1 7"
+ACTIVE = "systemctl is-active tunnelctl.socket tunnelctl.service || true"
+MAIN = "systemctl show -p MainPID --value tunnelctl"
+
+
+@artefact
+def test_systemd_starts_the_service_on_the_first_connection_reloads_and_stops_it(machine: Machine) -> None:
+    assert machine.run(ACTIVE).stdout.split() == ["inactive", "inactive"]  # as it was installed
+    machine.run("systemctl enable --now tunnelctl.socket")
+    assert machine.run(ACTIVE).stdout.split() == ["active", "inactive"]
+    assert machine.run(ASK, stdin="through the proxy").stdout == "through the proxy"
+    before = machine.run(MAIN).stdout
+    machine.run("systemctl reload tunnelctl")
+    assert (machine.run(MAIN).stdout, machine.run(ACTIVE).stdout.split()) == (before, ["active", "active"])
+    assert "the policy was read again: 2 rules" in machine.run("journalctl --no-pager -u tunnelctl").stdout
+    status = f"su -s /bin/sh {USER} -c 'XDG_RUNTIME_DIR=/run/tunnelctl tunnelctl status'"
+    assert "serve  serve" in machine.run(status).stdout
+    machine.run("test -S /run/tunnelctl/admin")
+    machine.run("systemctl stop tunnelctl.socket tunnelctl.service")
+    assert machine.run("systemctl show -p Result --value tunnelctl.service").stdout == "success\n"
+
+
+@artefact
+def test_the_log_is_rotated(machine: Machine) -> None:
+    machine.run("systemctl restart tunnelctl.socket")
+    machine.run(ASK, stdin="1")
+    machine.run("logrotate --force /etc/logrotate.d/tunnelctl")
+    machine.run(ASK, stdin="2")
+    machine.run("systemctl stop tunnelctl.socket tunnelctl.service")
+    opened = machine.run("cd /var/log/tunnelctl && grep -c opened access.json.1 access.json").stdout.split()
+    assert opened[-1] == "access.json:1"
+    assert machine.run("stat -c '%A %U' /var/log/tunnelctl/access.json").stdout == f"-rw-r----- {USER}\n"
+
+
+@artefact
+def test_the_unit_of_a_user_opens_the_ports_of_a_profile(machine: Machine) -> None:
+    machine.run("systemctl restart tunnelctl.socket && useradd -m -s /bin/sh bob && loginctl enable-linger bob")
+    settings = '[profiles.work]\nproxy = "http://127.0.0.1:3128"\nlocal = "8007:127.0.0.1:7"\n'
+    machine.run("su bob -c 'mkdir -p ~/.config/tunnelctl && cat >~/.config/tunnelctl/config.toml'", stdin=settings)
+
+    def of_bob(*words: str) -> str:
+        return machine.run(f"su bob -c 'XDG_RUNTIME_DIR=/run/user/$(id -u) {' '.join(words)}'").stdout
+
+    machine.run("systemctl start user@$(id -u bob)")
+    of_bob("systemctl --user enable --now tunnelctl-forward@work")
+    through = 'import socket, sys; s = socket.create_connection(("127.0.0.1", 8007)); s.sendall(b"x"); sys.stdout.write(s.recv(9).decode())'
+    assert machine.run("exec timeout 20 python3 -", stdin=through).stdout == "x"
+    of_bob("systemctl --user reload tunnelctl-forward@work")
+    assert "work  forward" in of_bob("tunnelctl status")
+    of_bob("systemctl --user disable --now tunnelctl-forward@work")
+    machine.run("systemctl stop tunnelctl.socket tunnelctl.service")
+
+
+@artefact
+def test_an_upgrade_restarts_what_runs_and_a_removal_stops_it(machine: Machine) -> None:
+    """The socket stays open meanwhile, and who was enabled stays so."""
+    machine.run("systemctl enable --now tunnelctl.socket")
+    machine.run(ASK, stdin="before")
+    before = machine.run(MAIN).stdout
+    machine.run(SUCCESSOR)
+    machine.run("dpkg --force-confold -i /root/new.deb", seconds=SECONDS * 2)
+    assert machine.run(MAIN).stdout not in (before, "0\n")
+    assert machine.run("systemctl is-enabled tunnelctl.socket").stdout == "enabled\n"
+    assert machine.run(ASK, stdin="after").stdout == "after"
+    machine.run("dpkg -r tunnelctl")
+    assert machine.run(ACTIVE).stdout.split() == ["inactive", "inactive"]
+    machine.run("dpkg -P tunnelctl")
+    assert machine.run("find /etc/systemd /var/lib/systemd -name 'tunnelctl*'").stdout == ""
