@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,11 +12,8 @@ from tests.peers.tools import in_own_mounts
 
 SECONDS = 60.0
 INSTALL_SECONDS = 240.0
-ENVIRON = {
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    "LANG": "C.UTF-8",
-    "DEBIAN_FRONTEND": "noninteractive",
-}
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+ENVIRON = {"PATH": PATH, "LANG": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
 
 Text = subprocess.CompletedProcess[str]
 
@@ -67,6 +64,12 @@ exec env -i container=test "PATH=$PATH" /lib/systemd/systemd --log-target=journa
 """
 
 
+def checked(command: Sequence[str], status: int, stdin: str, seconds: float) -> Text:
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=seconds, env=ENVIRON)
+    assert done.returncode == status, f"{done.stdout}\n{done.stderr}"
+    return done
+
+
 class Tree:
     """The root directory of a Debian, whose programs run in it by chroot. root: on this machine"""
 
@@ -77,21 +80,15 @@ class Tree:
         """Returns the command that runs words in it, with mounts that nothing else sees, in place of itself."""
         return in_own_mounts(script, str(self.root), *words)
 
-    def run(
-        self, script: str, *, status: int = 0, stdin: str = "", seconds: float = SECONDS, env: Mapping[str, str] = ENVIRON
-    ) -> Text:
+    def run(self, script: str, *, status: int = 0, stdin: str = "", seconds: float = SECONDS) -> Text:
         """Runs a script of the shell as root, and checks its exit status."""
-        command = self.command("/bin/sh", "-euc", script)
-        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=seconds, env={**os.environ, **env})
-        assert done.returncode == status, f"{done.stdout}\n{done.stderr}"
-        return done
+        return checked(self.command("/bin/sh", "-euc", script), status, stdin, seconds)
 
     def install(self, *packages: str) -> None:
-        """Installs packages from the mirrors, or a file of this machine, with what they depend on."""
+        """Installs packages with what they depend on: from the mirrors, or a file of the tree."""
         shutil.copy("/etc/resolv.conf", self.root / "etc/resolv.conf")
-        words = [f"/root/{shutil.copy(word, self.root / 'root').name}" if isinstance(word, Path) else word for word in packages]
-        script = f"apt-get -qq update && apt-get -qq -y --no-install-recommends install {' '.join(words)}"
-        self.run(script, seconds=INSTALL_SECONDS)
+        get = "apt-get -qq -o APT::Sandbox::User=root"
+        self.run(f"{get} update && {get} -y --no-install-recommends install {' '.join(packages)}", seconds=INSTALL_SECONDS)
 
     def files(self) -> set[str]:
         """Returns all paths, without what every change of packages leaves: caches, backups and logs of apt, dpkg and others."""
@@ -103,9 +100,10 @@ class Tree:
         return {path for path in found if path not in BACKUPS}
 
 
-UNSTABLE = ("/var/cache", "/var/lib/apt", "/var/log/apt", "/root", "/tmp")
+UNSTABLE = ("/proc", "/root", "/run", "/tmp", "/var/cache", "/var/lib/apt", "/var/log/apt")
 BACKUPS = {f"/etc/{name}-" for name in ("passwd", "group", "shadow", "gshadow", "subuid", "subgid")}
-BACKUPS |= {"/var/lib/dpkg/status-old", "/var/lib/dpkg/available", "/var/lib/dpkg/diversions-old", "/etc/resolv.conf"}
+BACKUPS |= {f"/var/lib/dpkg/{name}" for name in ("status-old", "diversions-old", "available")}
+BACKUPS |= {"/var/log/dpkg.log", "/etc/resolv.conf"}
 
 
 @contextmanager
@@ -113,6 +111,7 @@ def copied(tree: Path, directory: Path) -> Iterator[Tree]:
     """A copy of a tree; it has some 300 MB, so it goes afterwards."""
     root = directory / "tree"
     subprocess.run(["cp", "-a", str(tree), str(root)], check=True, timeout=SECONDS)
+    (root / "etc/dpkg/dpkg.cfg.d/test").write_text("force-unsafe-io\n")  # the tree does not outlive a crash
     try:
         yield Tree(root)
     finally:
@@ -127,10 +126,8 @@ class Machine:
 
     def run(self, script: str, *, status: int = 0, stdin: str = "", seconds: float = SECONDS) -> Text:
         """Runs a script of the shell as root, and checks its exit status."""
-        command = [path_of("nsenter"), "--target", str(self._leader), "--all", "/bin/sh", "-euc", script]
-        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=seconds, env=ENVIRON)
-        assert done.returncode == status, f"{done.stdout}\n{done.stderr}"
-        return done
+        enter = (path_of("nsenter"), "--target", str(self._leader), "--all")
+        return checked([*enter, "/bin/sh", "-euc", script], status, stdin, seconds)
 
 
 @contextmanager

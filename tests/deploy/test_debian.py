@@ -82,7 +82,8 @@ def test_two_builds_are_the_same(deb: Path) -> None:
 @artefact
 @pytest.mark.peer("dpkg-deb")
 def test_a_file_of_other_sources_is_refused(deb: Path, tmp_path: Path) -> None:
-    script = 'cp -a deploy tunnelctl man completions docs dist LICENSE *.md "$1" && cd "$1" && echo >>tunnelctl/status.py && deploy/debian/build'
+    copy = 'cp -a deploy tunnelctl man completions docs dist LICENSE *.md "$1" && cd "$1"'
+    script = f"{copy} && echo >>tunnelctl/status.py && deploy/debian/build"
     with pytest.raises(AssertionError, match=r"dist/tunnelctl\.pyz has been built from other sources"):
         build("/bin/sh", "-ec", script, "sh", str(tmp_path), SOURCE_DATE_EPOCH="1")
 
@@ -105,51 +106,26 @@ def test_everything_that_is_bundled_has_its_licence(deb: Path, tmp_path: Path) -
     assert set(missing) == ours
 
 
-@artefact
-@pytest.mark.peer("systemd-analyze")
-def test_systemd_accepts_the_units_and_rates_the_service_as_protected(installed: Tree, tmp_path: Path) -> None:
-    root = f"--root={installed.root}"
-    names = [f"/usr/lib/systemd/system/tunnelctl.{kind}" for kind in ("service", "socket")]
-    assert analyzed("verify", "--man=no", root, *names).stderr == ""
-    done = analyzed("security", "--offline=true", f"--threshold={EXPOSURE}", str(installed.root) + names[0])
-    assert done.returncode == 0, done.stdout
-
-
-def analyzed(*words: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([path_of("systemd-analyze"), *words], capture_output=True, text=True, timeout=SECONDS)
-
-
 # --- in a Debian without systemd
 
 
 @pytest.fixture(scope="module")
-def tooled(debian_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
-    """A Debian with what the package depends on, and with what shows its parts: man, completion, logrotate."""
-    with copied(debian_tree, tmp_path_factory.mktemp("tooled")) as tree:
-        tree.install("adduser", *TOOLS)
-        yield tree
-
-
-@pytest.fixture(scope="module")
-def installed(tooled: Tree, deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
-    with copied(tooled.root, tmp_path_factory.mktemp("installed")) as tree:
+def installed(debian_tree: Path, deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
+    """A Debian in which apt has installed the package, and what shows its parts. Tests leave it as it was."""
+    with copied(debian_tree, tmp_path_factory.mktemp("installed")) as tree:
         put(tree, deb)
-        tree.run("dpkg -i /root/*.deb")
+        tree.install(f"/root/{deb.name}", *TOOLS)
         yield tree
 
 
 def put(tree: Tree, deb: Path) -> None:
-    for old in (tree.root / "root").glob("*.deb"):
-        old.unlink()
     (tree.root / "root" / deb.name).write_bytes(deb.read_bytes())
 
 
 @artefact
-def test_apt_installs_it_with_its_dependencies(debian_tree: Path, deb: Path, tmp_path: Path) -> None:
-    with copied(debian_tree, tmp_path) as tree:
-        put(tree, deb)
-        tree.install(f"/root/{deb.name}")
-        assert tree.run("tunnelctl --version").stdout == f"tunnelctl {__version__}\n"
+def test_apt_installs_what_it_depends_on(installed: Tree) -> None:
+    assert installed.run("tunnelctl --version").stdout == f"tunnelctl {__version__}\n"
+    assert installed.run("dpkg-query -W -f '${Status}\\n' adduser python3").stdout == "install ok installed\n" * 2
 
 
 @artefact
@@ -162,7 +138,7 @@ def test_the_program_is_compiled(installed: Tree) -> None:
     """Otherwise each start of an ordinary user would compile it."""
     done = installed.run("su -s /bin/sh nobody -c 'python3 -v /usr/bin/tunnelctl --version' 2>&1")
     assert "matches /usr/lib/tunnelctl/tunnelctl/cli/main.py" in done.stdout
-    assert "code object from '/usr/lib/tunnelctl/tunnelctl/" not in done.stdout
+    assert "code object from /usr/lib/tunnelctl/tunnelctl/" not in done.stdout  # without quotes: from source
 
 
 @artefact
@@ -260,9 +236,13 @@ def service(tree: Tree, address: str = "127.0.0.1") -> Iterator[Service]:
 
 
 @pytest.fixture
-def own(installed: Tree, tmp_path: Path) -> Iterator[Tree]:
-    with copied(installed.root, tmp_path) as tree:
-        yield tree
+def own(installed: Tree) -> Iterator[Tree]:
+    """The tree, whose policy and log the test may change."""
+    policy, log = installed.root / "etc/tunnelctl/policy.toml", installed.root / "var/log/tunnelctl/access.json"
+    before = policy.read_text()
+    yield installed
+    policy.write_text(before)
+    log.unlink(missing_ok=True)
 
 
 def allow(tree: Tree, target: str) -> None:
@@ -277,7 +257,7 @@ def test_its_service_serves_as_its_user_reloads_and_stops(own: Tree) -> None:
         ask = f"exec timeout 20 tunnelctl connect -x http://127.0.0.1:{started.port} 127.0.0.1 {target.port}"
         assert "403 Forbidden" in own.run(ask, status=69).stderr  # no rule names it
         allow(own, f"127.0.0.1:{target.port}")
-        own.run(f"MAINPID={started.process.pid}; {SERVICE['ExecReload']}")
+        own.run(f"export MAINPID={started.process.pid}; exec {SERVICE['ExecReload']}")
         started.wait_for("RELOADING=1")
         started.wait_for("READY=1")
         assert own.run(ask, stdin="through the proxy").stdout == "through the proxy"
@@ -316,8 +296,9 @@ rm -r new
 
 
 @artefact
-def test_it_is_upgraded_removed_and_purged(tooled: Tree, deb: Path, tmp_path: Path) -> None:
-    with copied(tooled.root, tmp_path) as tree:
+def test_it_is_upgraded_removed_and_purged(debian_tree: Path, deb: Path, tmp_path: Path) -> None:
+    with copied(debian_tree, tmp_path) as tree:
+        tree.install("adduser")
         put(tree, deb)
         before = tree.files()
         tree.run("dpkg -i /root/*.deb")
@@ -349,22 +330,39 @@ def test_it_is_upgraded_removed_and_purged(tooled: Tree, deb: Path, tmp_path: Pa
 
 
 @pytest.fixture(scope="module")
-def machine(tooled: Tree, deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """A machine with the package, and with a target on port 7 that echoes."""
-    with copied(tooled.root, tmp_path_factory.mktemp("machine")) as tree:
+def machine(installed: Tree, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """A machine with the package, and with a target on port 7 that echoes. Tests leave its units stopped."""
+    with copied(installed.root, tmp_path_factory.mktemp("machine")) as tree:
         tree.install(*SYSTEMD)
-        put(tree, deb)
+        allow(tree, "127.0.0.1:7")
+        units = tree.root / "etc/systemd/system"
+        (units / "echo.socket").write_text("[Socket]\nListenStream=127.0.0.1:7\nAccept=yes\n[Install]\nWantedBy=sockets.target\n")
+        (units / "echo@.service").write_text("[Service]\nExecStart=/bin/cat\nStandardInput=socket\n")
+        tree.run("systemctl enable echo.socket")
         with booted(tree) as machine:
-            machine.run("dpkg -i /root/*.deb", seconds=SECONDS * 2)
-            allow(tree, "127.0.0.1:7")
-            accept = "--socket-property=ListenStream=127.0.0.1:7 --socket-property=Accept=yes"
-            machine.run(f"systemd-run --unit=echo {accept} -p StandardInput=socket -p StandardOutput=socket cat")
             yield machine
 
 
+# A client of the local port of the profile below.
+THROUGH = """
+import socket
+with socket.create_connection(("127.0.0.1", 8007)) as client:
+    client.sendall(b"x")
+    print(client.recv(9).decode(), end="")
+"""
 ASK = "exec timeout 20 tunnelctl connect -x http://127.0.0.1:3128 127.0.0.1 7"
 ACTIVE = "systemctl is-active tunnelctl.socket tunnelctl.service || true"
 MAIN = "systemctl show -p MainPID --value tunnelctl"
+
+
+@artefact
+def test_systemd_accepts_the_units_and_rates_the_service_as_protected(machine: Machine) -> None:
+    done = machine.run("systemd-analyze verify --man=no tunnelctl.socket tunnelctl.service")
+    assert (done.stdout, done.stderr) == ("", "")
+    done = machine.run("XDG_RUNTIME_DIR=/run HOME=/root systemd-analyze verify --user --man=no tunnelctl-forward@work.service")
+    assert "tunnelctl" not in done.stderr
+    machine.run(f"systemd-analyze security --threshold={EXPOSURE} tunnelctl.service")
+    machine.run(f"systemd-analyze security --threshold={EXPOSURE} systemd-logind.service", status=1)  # shows that it can fail
 
 
 @artefact
@@ -407,8 +405,7 @@ def test_the_unit_of_a_user_opens_the_ports_of_a_profile(machine: Machine) -> No
 
     machine.run("systemctl start user@$(id -u bob)")
     of_bob("systemctl --user enable --now tunnelctl-forward@work")
-    through = 'import socket, sys; s = socket.create_connection(("127.0.0.1", 8007)); s.sendall(b"x"); sys.stdout.write(s.recv(9).decode())'
-    assert machine.run("exec timeout 20 python3 -", stdin=through).stdout == "x"
+    assert machine.run("exec timeout 20 python3 -", stdin=THROUGH).stdout == "x"
     of_bob("systemctl --user reload tunnelctl-forward@work")
     assert "work  forward" in of_bob("tunnelctl status")
     of_bob("systemctl --user disable --now tunnelctl-forward@work")
