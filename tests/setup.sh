@@ -29,7 +29,6 @@ wget wget
 apt-get apt
 dpkg-deb dpkg
 lintian lintian
-mmdebstrap mmdebstrap
 git git
 apt-config apt
 npm npm
