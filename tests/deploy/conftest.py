@@ -71,6 +71,7 @@ def image(pyz: Path) -> str:
 @pytest.fixture(scope="session")
 def deb(pyz: Path) -> Path:
     """The Debian package, built around `pyz`."""
+    assert "\ndeploy/debian/build\n" in (ROOT / "docs/install.md").read_text()
     build("deploy/debian/build")
     (package,) = (ROOT / "dist").glob("tunnelctl_*_all.deb")
     return package

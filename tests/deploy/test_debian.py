@@ -44,7 +44,12 @@ def unit(name: str) -> configparser.ConfigParser:
 SERVICE, SOCKET = unit("tunnelctl.service")["Service"], unit("tunnelctl.socket")["Socket"]
 
 
-# --- sources
+# --- sources and documentation
+
+
+@pytest.mark.parametrize("word", [f"enable --now {name}" for name in ("tunnelctl.socket", "tunnelctl-forward@work")])
+def test_the_documentation_has_the_commands_that_are_tested(word: str) -> None:
+    assert f"systemctl {'--user ' * ('@' in word)}{word}\n" in (ROOT / "docs/install.md").read_text()
 
 
 def test_the_units_agree() -> None:
@@ -377,9 +382,19 @@ def test_systemd_starts_the_service_on_the_first_connection_reloads_and_stops_it
     assert "the policy was read again: 2 rules" in machine.run("journalctl --no-pager -u tunnelctl").stdout
     status = f"su -s /bin/sh {USER} -c 'XDG_RUNTIME_DIR=/run/tunnelctl tunnelctl status'"
     assert "serve  serve" in machine.run(status).stdout
-    machine.run("test -S /run/tunnelctl/admin")
+    assert machine.run("exec timeout 20 python3 -", stdin=HEALTH).stdout == "HTTP/1.1 200\n"
     machine.run("systemctl stop tunnelctl.socket tunnelctl.service")
     assert machine.run("systemctl show -p Result --value tunnelctl.service").stdout == "success\n"
+
+
+# What curl would do.
+HEALTH = """
+import socket
+with socket.socket(socket.AF_UNIX) as client:
+    client.connect("/run/tunnelctl/admin")
+    client.sendall(b"GET /healthz HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n")
+    print(client.recv(12).decode())
+"""
 
 
 @artefact
