@@ -2,11 +2,12 @@
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from tests.deploy.debian import Tree, copied, put
 from tests.peers.process import path_of
 from tunnelctl import __version__
 
@@ -75,3 +76,12 @@ def deb(pyz: Path) -> Path:
     build("deploy/debian/build")
     (package,) = (ROOT / "dist").glob("tunnelctl_*_all.deb")
     return package
+
+
+@pytest.fixture(scope="session")
+def installed(debian_tree: Path, deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
+    """A Debian in which apt has installed the package, and what shows its parts. Tests leave it as it was."""
+    with copied(debian_tree, tmp_path_factory.mktemp("installed")) as tree:
+        put(tree, deb)
+        tree.install(f"/root/{deb.name}", "bash-completion", "logrotate", "man-db")
+        yield tree

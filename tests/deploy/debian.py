@@ -9,11 +9,26 @@ from pathlib import Path
 
 from tests.peers.process import path_of, wait_until
 from tests.peers.tools import in_own_mounts
+from tunnelctl import __version__
 
 SECONDS = 60.0
 INSTALL_SECONDS = 240.0
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENVIRON = {"PATH": PATH, "LANG": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
+
+USER = "_tunnelctl"  # of the service
+NEXT = f"{__version__}.1"
+# Makes /root/new.deb, of the next version: its settings differ.
+SUCCESSOR = f"""
+cd /root
+dpkg-deb -R tunnelctl_*.deb new
+sed -i 's/^Version: .*/Version: {NEXT}/' new/DEBIAN/control
+sed -i 's/^__version__ = .*/__version__ = "{NEXT}"/' new/usr/lib/tunnelctl/tunnelctl/__init__.py
+echo '# new' >>new/etc/tunnelctl/policy.toml
+echo '# new' >>new/etc/tunnelctl/config.toml
+dpkg-deb -Znone -b new new.deb
+rm -r new
+"""
 
 Text = subprocess.CompletedProcess[str]
 
@@ -104,6 +119,15 @@ UNSTABLE = ("/proc", "/root", "/run", "/tmp", "/var/cache", "/var/lib/apt", "/va
 BACKUPS = {f"/etc/{name}-" for name in ("passwd", "group", "shadow", "gshadow", "subuid", "subgid")}
 BACKUPS |= {f"/var/lib/dpkg/{name}" for name in ("status-old", "diversions-old", "available")}
 BACKUPS |= {"/var/log/dpkg.log", "/etc/resolv.conf"}
+
+
+def put(tree: Tree, deb: Path) -> None:
+    (tree.root / "root" / deb.name).write_bytes(deb.read_bytes())
+
+
+def allow(tree: Tree, target: str) -> None:
+    with (tree.root / "etc/tunnelctl/policy.toml").open("a") as file:
+        file.write(f'\n[[allow]]\nname = "ours"\ntargets = ["{target}"]\n')
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The Debian package: how it is built, and its life in a Debian, without systemd and with it."""
+"""The Debian package: how it is built, and its life in a Debian without systemd."""
 
 import configparser
 import hashlib
@@ -16,7 +16,7 @@ import pytest
 
 from man.source.man import pages
 from tests.deploy.conftest import ROOT, build
-from tests.deploy.debian import ENVIRON, STRICT, Machine, Tree, booted, copied
+from tests.deploy.debian import ENVIRON, NEXT, STRICT, SUCCESSOR, USER, Tree, allow, copied, put
 from tests.peers.process import end, path_of
 from tests.peers.scripted import ScriptedServer, echo
 from tunnelctl import __version__
@@ -24,11 +24,6 @@ from tunnelctl.cli.spec.commands import COMMANDS
 
 SECONDS = 60.0
 SOURCE = ROOT / "deploy/debian"
-NEXT = f"{__version__}.1"
-TOOLS = ("bash-completion", "logrotate", "man-db")
-SYSTEMD = ("systemd-sysv", "dbus", "libpam-systemd")
-USER = "_tunnelctl"
-EXPOSURE = 20  # tenths of the scale of systemd-analyze: 0 is full protection
 
 artefact = pytest.mark.artefact
 
@@ -112,19 +107,6 @@ def test_everything_that_is_bundled_has_its_licence(deb: Path, tmp_path: Path) -
 
 
 # --- in a Debian without systemd
-
-
-@pytest.fixture(scope="module")
-def installed(debian_tree: Path, deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
-    """A Debian in which apt has installed the package, and what shows its parts. Tests leave it as it was."""
-    with copied(debian_tree, tmp_path_factory.mktemp("installed")) as tree:
-        put(tree, deb)
-        tree.install(f"/root/{deb.name}", *TOOLS)
-        yield tree
-
-
-def put(tree: Tree, deb: Path) -> None:
-    (tree.root / "root" / deb.name).write_bytes(deb.read_bytes())
 
 
 @artefact
@@ -250,11 +232,6 @@ def own(installed: Tree) -> Iterator[Tree]:
     log.unlink(missing_ok=True)
 
 
-def allow(tree: Tree, target: str) -> None:
-    with (tree.root / "etc/tunnelctl/policy.toml").open("a") as file:
-        file.write(f'\n[[allow]]\nname = "ours"\ntargets = ["{target}"]\n')
-
-
 @artefact
 def test_its_service_serves_as_its_user_reloads_and_stops(own: Tree) -> None:
     with ScriptedServer(echo) as target, service(own) as started:
@@ -287,19 +264,6 @@ def test_its_service_is_no_open_proxy(own: Tree) -> None:
 # --- upgrade, removal
 
 
-# Makes /root/new.deb, of the next version: its settings differ.
-SUCCESSOR = f"""
-cd /root
-dpkg-deb -R tunnelctl_*.deb new
-sed -i 's/^Version: .*/Version: {NEXT}/' new/DEBIAN/control
-sed -i 's/^__version__ = .*/__version__ = "{NEXT}"/' new/usr/lib/tunnelctl/tunnelctl/__init__.py
-echo '# new' >>new/etc/tunnelctl/policy.toml
-echo '# new' >>new/etc/tunnelctl/config.toml
-dpkg-deb -Znone -b new new.deb
-rm -r new
-"""
-
-
 @artefact
 def test_it_is_upgraded_removed_and_purged(debian_tree: Path, deb: Path, tmp_path: Path) -> None:
     with copied(debian_tree, tmp_path) as tree:
@@ -329,116 +293,3 @@ def test_it_is_upgraded_removed_and_purged(debian_tree: Path, deb: Path, tmp_pat
         tree.run("dpkg -i /root/new.deb && tunnelctl --version && dpkg -P tunnelctl")
         assert tree.files() - before == set()
         assert before - tree.files() == set()
-
-
-# --- with systemd
-
-
-@pytest.fixture(scope="module")
-def machine(installed: Tree, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """A machine with the package, and with a target on port 7 that echoes. Tests leave its units stopped."""
-    with copied(installed.root, tmp_path_factory.mktemp("machine")) as tree:
-        tree.install(*SYSTEMD)
-        allow(tree, "127.0.0.1:7")
-        units = tree.root / "etc/systemd/system"
-        (units / "echo.socket").write_text("[Socket]\nListenStream=127.0.0.1:7\nAccept=yes\n[Install]\nWantedBy=sockets.target\n")
-        (units / "echo@.service").write_text("[Service]\nExecStart=/bin/cat\nStandardInput=socket\n")
-        tree.run("systemctl enable echo.socket")
-        with booted(tree) as machine:
-            yield machine
-
-
-# A client of the local port of the profile below.
-THROUGH = """
-import socket
-with socket.create_connection(("127.0.0.1", 8007)) as client:
-    client.sendall(b"x")
-    print(client.recv(9).decode(), end="")
-"""
-ASK = "exec timeout 20 tunnelctl connect -x http://127.0.0.1:3128 127.0.0.1 7"
-ACTIVE = "systemctl is-active tunnelctl.socket tunnelctl.service || true"
-MAIN = "systemctl show -p MainPID --value tunnelctl"
-
-
-@artefact
-def test_systemd_accepts_the_units_and_rates_the_service_as_protected(machine: Machine) -> None:
-    done = machine.run("systemd-analyze verify --man=no tunnelctl.socket tunnelctl.service")
-    assert (done.stdout, done.stderr) == ("", "")
-    done = machine.run("XDG_RUNTIME_DIR=/run HOME=/root systemd-analyze verify --user --man=no tunnelctl-forward@work.service")
-    assert "tunnelctl" not in done.stderr
-    machine.run(f"systemd-analyze security --threshold={EXPOSURE} tunnelctl.service")
-    machine.run(f"systemd-analyze security --threshold={EXPOSURE} systemd-logind.service", status=1)  # shows that it can fail
-
-
-@artefact
-def test_systemd_starts_the_service_on_the_first_connection_reloads_and_stops_it(machine: Machine) -> None:
-    assert machine.run(ACTIVE).stdout.split() == ["inactive", "inactive"]  # as it was installed
-    machine.run("systemctl enable --now tunnelctl.socket")
-    assert machine.run(ACTIVE).stdout.split() == ["active", "inactive"]
-    assert machine.run(ASK, stdin="through the proxy").stdout == "through the proxy"
-    before = machine.run(MAIN).stdout
-    machine.run("systemctl reload tunnelctl")
-    assert (machine.run(MAIN).stdout, machine.run(ACTIVE).stdout.split()) == (before, ["active", "active"])
-    assert "the policy was read again: 2 rules" in machine.run("journalctl --no-pager -u tunnelctl").stdout
-    status = f"su -s /bin/sh {USER} -c 'XDG_RUNTIME_DIR=/run/tunnelctl tunnelctl status'"
-    assert "serve  serve" in machine.run(status).stdout
-    assert machine.run("exec timeout 20 python3 -", stdin=HEALTH).stdout == "HTTP/1.1 200\n"
-    machine.run("systemctl stop tunnelctl.socket tunnelctl.service")
-    assert machine.run("systemctl show -p Result --value tunnelctl.service").stdout == "success\n"
-
-
-# What curl would do.
-HEALTH = """
-import socket
-with socket.socket(socket.AF_UNIX) as client:
-    client.connect("/run/tunnelctl/admin")
-    client.sendall(b"GET /healthz HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n")
-    print(client.recv(12).decode())
-"""
-
-
-@artefact
-def test_the_log_is_rotated(machine: Machine) -> None:
-    machine.run("systemctl restart tunnelctl.socket")
-    machine.run(ASK, stdin="1")
-    machine.run("logrotate --force /etc/logrotate.d/tunnelctl")
-    machine.run(ASK, stdin="2")
-    machine.run("systemctl stop tunnelctl.socket tunnelctl.service")
-    opened = machine.run("cd /var/log/tunnelctl && grep -c opened access.json.1 access.json").stdout.split()
-    assert opened[-1] == "access.json:1"
-    assert machine.run("stat -c '%A %U' /var/log/tunnelctl/access.json").stdout == f"-rw-r----- {USER}\n"
-
-
-@artefact
-def test_the_unit_of_a_user_opens_the_ports_of_a_profile(machine: Machine) -> None:
-    machine.run("systemctl restart tunnelctl.socket && useradd -m -s /bin/sh bob && loginctl enable-linger bob")
-    settings = '[profiles.work]\nproxy = "http://127.0.0.1:3128"\nlocal = "8007:127.0.0.1:7"\n'
-    machine.run("su bob -c 'mkdir -p ~/.config/tunnelctl && cat >~/.config/tunnelctl/config.toml'", stdin=settings)
-
-    def of_bob(*words: str) -> str:
-        return machine.run(f"su bob -c 'XDG_RUNTIME_DIR=/run/user/$(id -u) {' '.join(words)}'").stdout
-
-    machine.run("systemctl start user@$(id -u bob)")
-    of_bob("systemctl --user enable --now tunnelctl-forward@work")
-    assert machine.run("exec timeout 20 python3 -", stdin=THROUGH).stdout == "x"
-    of_bob("systemctl --user reload tunnelctl-forward@work")
-    assert "work  forward" in of_bob("tunnelctl status")
-    of_bob("systemctl --user disable --now tunnelctl-forward@work")
-    machine.run("systemctl stop tunnelctl.socket tunnelctl.service")
-
-
-@artefact
-def test_an_upgrade_restarts_what_runs_and_a_removal_stops_it(machine: Machine) -> None:
-    """The socket stays open meanwhile, and who was enabled stays so."""
-    machine.run("systemctl enable --now tunnelctl.socket")
-    machine.run(ASK, stdin="before")
-    before = machine.run(MAIN).stdout
-    machine.run(SUCCESSOR)
-    machine.run("dpkg --force-confold -i /root/new.deb", seconds=SECONDS * 2)
-    assert machine.run(MAIN).stdout not in (before, "0\n")
-    assert machine.run("systemctl is-enabled tunnelctl.socket").stdout == "enabled\n"
-    assert machine.run(ASK, stdin="after").stdout == "after"
-    machine.run("dpkg -r tunnelctl")
-    assert machine.run(ACTIVE).stdout.split() == ["inactive", "inactive"]
-    machine.run("dpkg -P tunnelctl")
-    assert machine.run("find /etc/systemd /var/lib/systemd -name 'tunnelctl*'").stdout == ""
