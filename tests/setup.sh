@@ -24,6 +24,8 @@ mitmdump mitmproxy
 microsocks microsocks
 danted dante-server
 unshare util-linux
+mount mount
+cc build-essential
 curl curl
 wget wget
 apt-get apt
@@ -47,6 +49,7 @@ redis-server redis-server
 redis-cli redis-tools
 chromium chromium
 haproxy haproxy
+prometheus prometheus
 systemd-analyze systemd
 krb5kdc krb5-kdc
 kadmin.local krb5-admin-server

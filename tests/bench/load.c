@@ -9,6 +9,7 @@
  *                                      On 127.0.0.11, 12 and 13 the same port is those targets, and asks for no CONNECT
  *   load run exit|start|down|up SIZE CMD...   start CMD with pipes as stdin and stdout and time it
  *   load rate PORT COUNT AT_ONCE       COUNT tunnels through the proxy on PORT: CONNECT, one byte echoed, close
+ *                                      (as for hold and bulk, PORT is one of 127.0.0.1, or an IPv4 ADDRESS:PORT)
  *   load hold PORT AT_ONCE             reads numbers from stdin; opens tunnels until that many are held, prints the number
  *   load local PORT COUNT AT_ONCE      COUNT connections to a local port that leads to an echo: one byte and back, close
  *   load down PORT SIZE STREAMS        SIZE bytes, over so many connections to a local port that leads to that target 4
@@ -22,6 +23,29 @@
 #include "load.h"
 
 enum { HEAD_MAX = 4096, PORT_BANNER = 1, PORT_DOWN = 2, PORT_UP = 3, PORT_WANTED = 4, ASKED = 10, TARGET_HOST = 10 };
+
+static in_addr_t proxy_host = INADDR_LOOPBACK;
+
+/* The port in PORT or ADDRESS:PORT. The address is that of the proxy from now on. */
+static int proxy_at(const char *text)
+{
+    const char *colon = strchr(text, ':');
+    char address[INET_ADDRSTRLEN] = "";
+    if (!colon)
+        return atoi(text);
+    struct in_addr host;
+    if (colon - text >= INET_ADDRSTRLEN || !inet_aton(strncpy(address, text, colon - text), &host))
+        die("%s: no address", text);
+    proxy_host = ntohl(host.s_addr);
+    return atoi(colon + 1);
+}
+
+static struct sockaddr_in proxy_address(int port)
+{
+    struct sockaddr_in address = loopback(1, port);
+    address.sin_addr.s_addr = htonl(proxy_host);
+    return address;
+}
 
 static void send_all(int fd, const char *text)
 {
@@ -286,7 +310,7 @@ static void drop(int fd)
 
 static void open_tunnel(void)
 {
-    struct sockaddr_in proxy = loopback(1, load.proxy_port);
+    struct sockaddr_in proxy = proxy_address(load.proxy_port);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0 || (connect(fd, (struct sockaddr *)&proxy, sizeof proxy) && errno != EINPROGRESS))
         die("connect: %s", strerror(errno));
@@ -536,9 +560,9 @@ static void bulk(int proxy_port, long long size)
             pour(far, size);
         _exit(0);
     }
-    struct sockaddr_in proxy_address = loopback(1, proxy_port);
+    struct sockaddr_in proxy = proxy_address(proxy_port);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (connect(fd, (struct sockaddr *)&proxy_address, sizeof proxy_address))
+    if (connect(fd, (struct sockaddr *)&proxy, sizeof proxy))
         die("connect: %s", strerror(errno));
     snprintf(head, sizeof head, "CONNECT 127.0.0.1:%d HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n", target_port, target_port);
     send_all(fd, head);
@@ -707,7 +731,7 @@ int main(int argc, char **argv)
     if (argc >= 5 && !strcmp(argv[1], "run"))
         run(argv[2], atoll(argv[3]), argv + 4);
     else if (argc == 5 && !strcmp(argv[1], "rate"))
-        rate(atoi(argv[2]), atol(argv[3]), atol(argv[4]));
+        rate(proxy_at(argv[2]), atol(argv[3]), atol(argv[4]));
     else if (argc == 5 && !strcmp(argv[1], "local"))
         local(atoi(argv[2]), atol(argv[3]), atol(argv[4]));
     else if (argc == 5 && !strcmp(argv[1], "down"))
@@ -715,9 +739,9 @@ int main(int argc, char **argv)
     else if (argc == 3 && !strcmp(argv[1], "echo"))
         echo(argv[2]);
     else if (argc == 4 && !strcmp(argv[1], "hold"))
-        hold(atoi(argv[2]), atol(argv[3]));
+        hold(proxy_at(argv[2]), atol(argv[3]));
     else if (argc == 4 && !strcmp(argv[1], "bulk"))
-        bulk(atoi(argv[2]), atoll(argv[3]));
+        bulk(proxy_at(argv[2]), atoll(argv[3]));
     else if (argc == 5 && !strcmp(argv[1], "fair"))
         fair(atoi(argv[2]), atol(argv[3]), atof(argv[4]));
     else if (argc == 5 && !strcmp(argv[1], "stall"))

@@ -1,0 +1,251 @@
+"""What happens to a fleet under load. Each scene runs in the network of the fleet, and prints what it has counted, in JSON.
+
+python -m tests.deploy.fleet.scenes SCENE BALANCER
+"""
+
+import json
+import socket
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from tests.bench.proxies import cpu_of_tree
+from tests.bench.workshop import Workshop
+from tests.deploy.fleet import network
+from tests.deploy.fleet.balancers import balancing, prometheus
+from tests.deploy.fleet.load import Lasting, Load, lasting, opened
+from tests.deploy.fleet.machines import Machine, machines
+from tests.peers.process import wait_until
+from tests.peers.scripted import RESET, Conversation, ScriptedServer
+from tests.peers.targets import answer_after_eof, echo_for_many, reset_after_one_byte
+
+Counts = dict[str, Any]
+
+SECONDS = 40.0
+LASTING = 9
+RATE_TUNNELS, RATE_AT_ONCE, RATE_ROUNDS = 3000, 32, 2
+SHARE = 0.2  # of a processor
+
+
+def count(name: str, directory: Path) -> Counts:
+    """Tunnels as the clients, the logs and Prometheus count them, while nothing is restarted."""
+    query = 'tunnelctl_requests_total{job="tunnelctl", status="200"}'
+    with (
+        echo_for_many() as target,
+        machines(directory) as fleet,
+        balancing(name, *network.MACHINES),
+        prometheus(directory) as monitor,
+    ):
+        with Load(str(target)) as load:
+            load.wait_for_more(1000)
+        opened = sum(one.opened for one in load.attempts)
+
+        def summed() -> float:
+            return monitor.ask(f"sum({query})").get("", 0.0)
+
+        # The next scrape of each machine shows them. A sum that is wrong is reported by the test.
+        deadline = time.monotonic() + SECONDS
+        while summed() != opened and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return {
+            "opened": opened,
+            "failures": [one.failure for one in load.failures()],
+            "prometheus": summed(),
+            "by_instance": monitor.ask(f"sum by (instance) ({query})"),
+            "up": monitor.ask('up{job="tunnelctl"}'),
+            "balancer": monitor.ask('sum(haproxy_server_sessions_total{proxy="fleet"})').get("", 0.0),
+            "logged": {machine.address: _opened(machine) for machine in fleet},
+            "clients": _hosts(fleet),
+        }
+
+
+def roll(name: str, directory: Path) -> Counts:
+    """Each machine is told to stop, drains, and is started anew, one after the other."""
+    with ExitStack() as stack:
+        target = str(stack.enter_context(echo_for_many()))
+        fleet = stack.enter_context(machines(directory))
+        used = stack.enter_context(balancing(name, *network.MACHINES))
+        load = stack.enter_context(Load(target))
+        tunnels = lasting(target, LASTING, stack)
+        ended, statuses = list[Lasting](), list[int]()
+        for machine in fleet:
+            others = [other.address for other in fleet if other is not machine]
+            machine.drain()
+            used.wait_for(*others)
+            load.wait_for_more(100)
+            for tunnel in tunnels:
+                tunnel.moves()
+            there = [tunnel for tunnel in tunnels if tunnel.name in machine.clients()]
+            for tunnel in there:  # the process ends with its last tunnel
+                tunnel.ended()
+            statuses.append(machine.ended())
+            machine.start()
+            used.wait_for(*network.MACHINES)
+            before = len(machine.records())
+            wait_until(lambda: len(machine.records()) > before, SECONDS, "a new tunnel at the machine")  # noqa: B023
+            ended += there
+            tunnels = [tunnel for tunnel in tunnels if tunnel not in there] + lasting(target, len(there), stack)
+        load.__exit__()
+        tunnels += ended
+        broken = [failure for tunnel in tunnels if (failure := tunnel.ended())]
+        opened = sum(one.opened for one in load.attempts) + len(tunnels)
+        wait_until(lambda: all(_balanced(machine) for machine in fleet), SECONDS, "the last records")
+        return {
+            "attempts": len(load.attempts),
+            "failures": [one.failure for one in load.failures()],
+            "lasting": len(tunnels),
+            "over_drain": len(ended),
+            "broken": broken,
+            "bytes": sum(tunnel.moved for tunnel in tunnels),
+            "statuses": statuses,
+            "opened": opened,
+            "logged": sum(map(_opened, fleet)),
+            "causes": Counter(record["cause"] for machine in fleet for record in machine.records() if record["event"] == "closed"),
+        }
+
+
+def kill(name: str, directory: Path) -> Counts:
+    """One machine's process is killed: its tunnels are lost with it, and nothing else."""
+    with ExitStack() as stack:
+        target = str(stack.enter_context(echo_for_many()))
+        fleet = stack.enter_context(machines(directory))
+        used = stack.enter_context(balancing(name, *network.MACHINES))
+        load = stack.enter_context(Load(target))
+        tunnels = lasting(target, LASTING, stack)
+        load.wait_for_more(300)
+        for tunnel in tunnels:
+            tunnel.moves()
+        names = {tunnel.name for tunnel in tunnels}
+        victim = max(fleet, key=lambda machine: len(names & machine.clients()))  # Envoy chooses at random
+        there, others = names & victim.clients(), [machine.address for machine in fleet if machine is not victim]
+        before = time.monotonic()
+        victim.kill()
+        gone = time.monotonic()
+        load.wait_for_more(300)
+        used.wait_for(*others)
+        noticed = time.monotonic() - gone
+        load.wait_for_more(100)
+        victim.start()
+        used.wait_for(*network.MACHINES)
+        logged = len(victim.records())
+        wait_until(lambda: len(victim.records()) > logged, SECONDS, "a new tunnel at the machine")
+        load.__exit__()
+        broken = {tunnel.name for tunnel in tunnels if tunnel.ended()}
+        failed = load.failures()
+        return {
+            "attempts": len(load.attempts),
+            "after": sum(one.begun > gone for one in load.attempts),
+            "lost_before": [one.failure for one in failed if one.begun < before - 1.0],
+            "cut": [one.failure for one in failed if before - 1.0 <= one.begun <= gone],
+            "lost_after": [one.failure for one in failed if one.begun > gone],
+            "lasting": len(tunnels),
+            "there": sorted(there),
+            "broken": sorted(broken),
+            "noticed": noticed,
+        }
+
+
+def ends(name: str, directory: Path) -> Counts:
+    """How the end of one side reaches the other one, through balancer and proxy."""
+    endings: list[str] = []
+
+    def one_byte(peer: Conversation) -> None:
+        peer.send(peer.read_exactly(1))
+        try:
+            endings.append("EOF" if peer.read(1) == b"" else "data")
+        except ConnectionError:
+            endings.append("reset")
+
+    with (
+        ScriptedServer(answer_after_eof) as late,
+        ScriptedServer(reset_after_one_byte) as resetting,
+        ScriptedServer(one_byte) as reading,
+        machines(directory),
+        balancing(name, *network.MACHINES),
+    ):
+        with opened(late.authority) as client:
+            client.sendall(b"abc")
+            client.shutdown(socket.SHUT_WR)
+            half_closed = b"".join(iter(lambda: client.recv(100), b""))
+        with opened(resetting.authority) as client:
+            client.sendall(b"a")
+            try:
+                by_target = "EOF" if client.recv(100) == b"" else "data"
+            except ConnectionResetError:
+                by_target = "reset"
+        client = opened(reading.authority)
+        client.sendall(b"a")
+        client.recv(1)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        client.close()
+        wait_until(lambda: endings, SECONDS, "the end at the target")
+        return {"half_closed": half_closed.decode(), "reset_by_target": by_target, "reset_by_client": endings[0]}
+
+
+def rates(name: str, directory: Path) -> Counts:
+    """Tunnels a second and CPU time a tunnel: one machine without a balancer, and one to three behind it.
+
+    The load generator of the benchmarks opens them. On a machine with few processors, all of these share them; so there is a second
+    rate, with processes of `serve` that have each a small share of one processor, and leave the others enough.
+    """
+    found: Counts = {}
+    with Workshop(network.ROOT) as workshop:
+        with machines(directory, 1, trusting=False) as fleet:
+            found["direct"] = _rates(workshop, network.MACHINES[0], fleet)
+        for number in range(1, len(network.MACHINES) + 1):
+            with machines(directory, number) as fleet, balancing(name, *network.MACHINES[:number]) as used:
+                found[str(number)] = _rates(workshop, network.BALANCER, fleet, used.pid)
+    return found
+
+
+def _rates(workshop: Workshop, address: str, fleet: list[Machine], balancer: int = 0) -> dict[str, float]:
+    def best(*pids: int) -> list[float]:
+        """Returns the tunnels a second of the quickest round, and the CPU time a tunnel of these processes in it, in µs."""
+        rounds = []
+        for _ in range(RATE_ROUNDS):
+            before = [cpu_of_tree(pid) for pid in pids]
+            seconds = workshop.sample("rate", f"{address}:{network.PORT}", RATE_TUNNELS, RATE_AT_ONCE)["seconds"]
+            used = [(cpu_of_tree(pid) - begun) / RATE_TUNNELS * 1e6 for pid, begun in zip(pids, before, strict=True)]
+            rounds.append([RATE_TUNNELS / seconds, *used])
+        return max(rounds)
+
+    pids = [machine.pid for machine in fleet]
+    rate, *used = best(*pids, *([balancer] if balancer else []))
+    found = {"rate": rate, "serve": sum(used[: len(pids)]), "balancer": sum(used[len(pids) :])}
+    if all(machine.limit(SHARE) for machine in fleet):
+        (found["limited"],) = best()
+    return found
+
+
+def _opened(machine: Machine) -> int:
+    return sum(record["event"] == "opened" for record in machine.records())
+
+
+def _balanced(machine: Machine) -> bool:
+    """Whether every tunnel that was opened has been closed."""
+    events = Counter(record["event"] for record in machine.records())
+    return events["opened"] == events["closed"]
+
+
+def _hosts(fleet: list[Machine]) -> list[str]:
+    return sorted({client.rpartition(":")[0] for machine in fleet for client in machine.clients()})
+
+
+SCENES: dict[str, Callable[[str, Path], Counts]] = {scene.__name__: scene for scene in (count, roll, kill, ends, rates)}
+
+
+def main(scene: str, balancer: str) -> None:
+    network.prepare()
+    with tempfile.TemporaryDirectory(prefix="tunnelctl-fleet-") as directory:
+        with redirect_stdout(sys.stderr):
+            counts = SCENES[scene](balancer, Path(directory))
+    json.dump(counts, sys.stdout)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
