@@ -94,11 +94,23 @@ def test_rates(balancer: str, play: Play, capsys: pytest.CaptureFixture[str]) ->
         print(f"\n{table(balancer, found)}", file=sys.stderr)  # of a worker of pytest-xdist, only this output is shown
 
 
-def table(balancer: str, found: dict[str, dict[str, float]]) -> str:
-    lines = [
-        f"{balancer}: machines, tunnels/s, CPU µs a tunnel in serve and in the balancer, tunnels/s with a fifth of a processor each"
-    ]
-    for name, one in found.items():
-        figures = [one["rate"], one["serve"], one["balancer"], *([one["limited"]] if "limited" in one else [])]
-        lines.append(" | ".join([name, *(f"{figure:,.0f}" for figure in figures)]))
+COLUMNS = {
+    "tunnels": ("tunnels/s", "µs in serve", "in the balancer"),
+    "limited": ("tunnels/s at a tenth of a processor", "µs in serve", "in the balancer"),
+    "bulk": ("GiB/s", "s a GiB in serve", "in the balancer"),
+    "idle": ("", "KiB an idle one in serve", "in the balancer"),
+}
+
+
+def table(balancer: str, found: dict[str, dict[str, list[float]]]) -> str:
+    """Formats the costs: see tests.deploy.fleet.costs."""
+    lines = []
+    for machines, costs in found.items():
+        for name, figures in costs.items():
+            texts = [
+                f"{figure:,.{0 if figure >= 100 else 2}f} {unit}"
+                for figure, unit in zip(figures, COLUMNS[name], strict=True)
+                if figure
+            ]
+            lines.append(f"{balancer}, {machines}: {', '.join(texts)}")
     return "\n".join(lines)

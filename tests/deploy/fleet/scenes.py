@@ -14,10 +14,10 @@ from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from tests.bench.proxies import cpu_of_tree
 from tests.bench.workshop import Workshop
 from tests.deploy.fleet import network
 from tests.deploy.fleet.balancers import balancing, prometheus
+from tests.deploy.fleet.costs import Costs
 from tests.deploy.fleet.load import Lasting, Load, lasting, opened
 from tests.deploy.fleet.machines import Machine, machines
 from tests.peers.process import wait_until
@@ -28,8 +28,6 @@ Counts = dict[str, Any]
 
 SECONDS = 40.0
 LASTING = 9
-RATE_TUNNELS, RATE_AT_ONCE, RATE_ROUNDS = 3000, 32, 2
-SHARE = 0.2  # of a processor
 
 
 def count(name: str, directory: Path) -> Counts:
@@ -188,38 +186,20 @@ def ends(name: str, directory: Path) -> Counts:
 
 
 def rates(name: str, directory: Path) -> Counts:
-    """Tunnels a second and CPU time a tunnel: one machine without a balancer, and one to three behind it.
-
-    The load generator of the benchmarks opens them. On a machine with few processors, all of these share them; so there is a second
-    rate, with processes of `serve` that have each a small share of one processor, and leave the others enough.
-    """
+    """What tunnels cost: with one machine and no balancer, and with one to three behind it."""
     found: Counts = {}
     with Workshop(network.ROOT) as workshop:
         with machines(directory, 1, trusting=False) as fleet:
-            found["direct"] = _rates(workshop, network.MACHINES[0], fleet)
+            found["direct"] = _costs(Costs(workshop, network.MACHINES[0], fleet))
         for number in range(1, len(network.MACHINES) + 1):
             with machines(directory, number) as fleet, balancing(name, *network.MACHINES[:number]) as used:
-                found[str(number)] = _rates(workshop, network.BALANCER, fleet, used.pid)
+                costs = Costs(workshop, network.BALANCER, fleet, used.pid)
+                found[str(number)] = _costs(costs) if number == 1 else costs.of_tunnels()
     return found
 
 
-def _rates(workshop: Workshop, address: str, fleet: list[Machine], balancer: int = 0) -> dict[str, float]:
-    def best(*pids: int) -> list[float]:
-        """Returns the tunnels a second of the quickest round, and the CPU time a tunnel of these processes in it, in µs."""
-        rounds = []
-        for _ in range(RATE_ROUNDS):
-            before = [cpu_of_tree(pid) for pid in pids]
-            seconds = workshop.sample("rate", f"{address}:{network.PORT}", RATE_TUNNELS, RATE_AT_ONCE)["seconds"]
-            used = [(cpu_of_tree(pid) - begun) / RATE_TUNNELS * 1e6 for pid, begun in zip(pids, before, strict=True)]
-            rounds.append([RATE_TUNNELS / seconds, *used])
-        return max(rounds)
-
-    pids = [machine.pid for machine in fleet]
-    rate, *used = best(*pids, *([balancer] if balancer else []))
-    found = {"rate": rate, "serve": sum(used[: len(pids)]), "balancer": sum(used[len(pids) :])}
-    if all(machine.limit(SHARE) for machine in fleet):
-        (found["limited"],) = best()
-    return found
+def _costs(costs: Costs) -> Counts:
+    return {**costs.of_bytes(), **costs.of_tunnels()}  # in this order, because the second leaves the processes limited
 
 
 def _opened(machine: Machine) -> int:
