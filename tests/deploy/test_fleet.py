@@ -85,6 +85,16 @@ def test_the_ends_of_a_tunnel_are_passed_on(balancer: str, reset: str, play: Pla
     assert play("ends", balancer) == {"half_closed": "cba", "reset_by_client": "reset", "reset_by_target": reset}
 
 
+def test_logins_by_digest_require_that_a_client_stays_with_one_machine(play: Play) -> None:
+    statuses = play("login", "haproxy")
+    assert 77 in statuses["as it is"], "it works: docs/fleet.md must no longer say that it does not"
+    assert set(statuses["by source"]) == {0}
+
+
+def test_envoy_too_can_keep_a_client_with_one_machine(play: Play) -> None:
+    assert set(play("login", "envoy")["by source"]) == {0}
+
+
 @pytest.mark.peer("cc")
 @pytest.mark.parametrize("balancer", BALANCERS)
 def test_rates(balancer: str, play: Play, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,7 +28,13 @@ class Balancer(NamedTuple):
 
     def wait_for(self, *addresses: str) -> None:
         """Waits until it uses just these machines."""
-        wait_until(lambda: self.used() == set(addresses), SECONDS, f"the use of {addresses}")
+        wait_until(lambda: self._uses(set(addresses)), SECONDS, f"the use of {addresses}")
+
+    def _uses(self, addresses: set[str]) -> bool:
+        try:
+            return self.used() == addresses
+        except OSError:  # its control port opens after the port for tunnels
+            return False
 
 
 def _used_by_haproxy() -> set[str]:
@@ -53,17 +59,36 @@ def _used_by_envoy() -> set[str]:
     }
 
 
-def balancer(name: str) -> Balancer:
+FILES = {"haproxy": DEPLOY / "haproxy" / "haproxy.cfg", "envoy": DEPLOY / "envoy" / "envoy.yaml"}
+# What docs/fleet.md says to change so that all connections from one address lead to one machine.
+BY_SOURCE = {
+    "haproxy": {"balance leastconn": "balance source"},
+    "envoy": {"cluster: fleet\n": "cluster: fleet\n                hash_policy: [{source_ip: {}}]\n", "LEAST_REQUEST": "MAGLEV"},
+}
+
+
+def balancer(name: str, file: Path) -> Balancer:
     if name == "haproxy":
-        return Balancer((path_of("haproxy"), "-db", "-f", str(DEPLOY / "haproxy" / "haproxy.cfg")), _used_by_haproxy)
-    words = ("--disable-hot-restart", "--log-level", "warning", "-c", str(DEPLOY / "envoy" / "envoy.yaml"))
+        return Balancer((path_of("haproxy"), "-db", "-f", str(file)), _used_by_haproxy)
+    words = ("--disable-hot-restart", "--log-level", "warning", "-c", str(file))
     return Balancer((path_of("envoy"), *words), _used_by_envoy)
 
 
+def by_source(name: str, directory: Path) -> Path:
+    """Returns a copy of the balancer's file with these changes."""
+    text = FILES[name].read_text("utf-8")
+    for old, new in BY_SOURCE[name].items():
+        assert old in text
+        text = text.replace(old, new, 1)
+    copy = directory / FILES[name].name
+    copy.write_text(text, "utf-8")
+    return copy
+
+
 @contextmanager
-def balancing(name: str, *addresses: str) -> Iterator[Balancer]:
-    """Starts the balancer, and waits until it uses these machines."""
-    chosen = balancer(name)
+def balancing(name: str, *addresses: str, file: Path | None = None) -> Iterator[Balancer]:
+    """Starts the balancer, and waits until it uses these machines. file: None for the one in deploy/"""
+    chosen = balancer(name, file or FILES[name])
     with _running(chosen.command, lambda: answers(PORT, BALANCER)) as pid:
         chosen.wait_for(*addresses)
         yield chosen._replace(pid=pid)

@@ -34,12 +34,12 @@ def documented() -> list[str]:
 class Machine:
     """One address, and the processes that serve there, one after the other."""
 
-    def __init__(self, address: str, directory: Path, trusting: bool = True) -> None:
-        """trusting: expects a PROXY header from the balancer"""
+    def __init__(self, address: str, directory: Path, *more: str, trusting: bool = True) -> None:
+        """more: further flags; trusting: expects a PROXY header from the balancer"""
         self.address = address
         self._log, self._errors, self._policy = (directory / f"{kind}-{address}" for kind in ("log", "errors", "policy"))
         self._policy.write_text(POLICY)
-        self._trusting = trusting
+        self._more, self._trusting = more, trusting
         self.process: subprocess.Popen[bytes] | None = None
 
     def _command(self) -> list[str]:
@@ -51,7 +51,7 @@ class Machine:
             at = words.index("--proxy-protocol")
             assert words[at + 1] == BALANCER
             del words[at : at + 2]
-        return [*MODULE, *words]
+        return [*MODULE, *words, *self._more]
 
     def start(self) -> None:
         """Starts a process, and waits until it is ready."""
@@ -117,9 +117,9 @@ class Machine:
 
 
 @contextmanager
-def machines(directory: Path, count: int = len(MACHINES), trusting: bool = True) -> Iterator[list[Machine]]:
+def machines(directory: Path, *more: str, count: int = len(MACHINES), trusting: bool = True) -> Iterator[list[Machine]]:
     with ExitStack() as stack:
-        fleet = [Machine(address, directory, trusting) for address in MACHINES[:count]]
+        fleet = [Machine(address, directory, *more, trusting=trusting) for address in MACHINES[:count]]
         for machine in fleet:
             stack.callback(machine.stop)
             machine.start()

@@ -16,18 +16,21 @@ from typing import Any
 
 from tests.bench.workshop import Workshop
 from tests.deploy.fleet import network
-from tests.deploy.fleet.balancers import balancing, prometheus
+from tests.deploy.fleet.balancers import balancing, by_source, prometheus
 from tests.deploy.fleet.costs import Costs
 from tests.deploy.fleet.load import Lasting, Load, lasting, opened
 from tests.deploy.fleet.machines import Machine, machines
 from tests.peers.process import wait_until
+from tests.peers.program import connect
 from tests.peers.scripted import RESET, Conversation, ScriptedServer
 from tests.peers.targets import answer_after_eof, echo_for_many, reset_after_one_byte
+from tests.server.harness import digest_users_file
 
 Counts = dict[str, Any]
 
 SECONDS = 40.0
 LASTING = 9
+LOGINS = 4
 
 
 def count(name: str, directory: Path) -> Counts:
@@ -185,14 +188,27 @@ def ends(name: str, directory: Path) -> Counts:
         return {"half_closed": half_closed.decode(), "reset_by_target": by_target, "reset_by_client": endings[0]}
 
 
+def login(name: str, directory: Path) -> Counts:
+    """Logins by Digest. The response to a challenge comes on a new connection, which may lead to another machine."""
+    users = digest_users_file(directory, alice="secret")
+    proxy = f"http://alice:secret@{network.BALANCER}:{network.PORT}"
+
+    def statuses(file: Path | None) -> list[int]:
+        with balancing(name, *network.MACHINES, file=file):
+            return [connect(proxy, str(target), "--auth", "digest").returncode for _ in range(LOGINS)]
+
+    with echo_for_many() as target, machines(directory, "--users", users):
+        return {"as it is": statuses(None), "by source": statuses(by_source(name, directory))}
+
+
 def rates(name: str, directory: Path) -> Counts:
     """What tunnels cost: with one machine and no balancer, and with one to three behind it."""
     found: Counts = {}
     with Workshop(network.ROOT) as workshop:
-        with machines(directory, 1, trusting=False) as fleet:
+        with machines(directory, count=1, trusting=False) as fleet:
             found["direct"] = _costs(Costs(workshop, network.MACHINES[0], fleet))
         for number in range(1, len(network.MACHINES) + 1):
-            with machines(directory, number) as fleet, balancing(name, *network.MACHINES[:number]) as used:
+            with machines(directory, count=number) as fleet, balancing(name, *network.MACHINES[:number]) as used:
                 costs = Costs(workshop, network.BALANCER, fleet, used.pid)
                 found[str(number)] = _costs(costs) if number == 1 else costs.of_tunnels()
     return found
@@ -216,7 +232,7 @@ def _hosts(fleet: list[Machine]) -> list[str]:
     return sorted({client.rpartition(":")[0] for machine in fleet for client in machine.clients()})
 
 
-SCENES: dict[str, Callable[[str, Path], Counts]] = {scene.__name__: scene for scene in (count, roll, kill, ends, rates)}
+SCENES: dict[str, Callable[[str, Path], Counts]] = {scene.__name__: scene for scene in (count, roll, kill, ends, login, rates)}
 
 
 def main(scene: str, balancer: str) -> None:
