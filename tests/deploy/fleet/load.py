@@ -95,6 +95,10 @@ class Load:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Waits for the tunnels that are under way, and opens no more."""
         self._stop.set()
         for thread in self._threads:
             thread.join(SECONDS)

@@ -9,14 +9,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import ExitStack, redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.bench.workshop import Workshop
 from tests.deploy.fleet import network
-from tests.deploy.fleet.balancers import balancing, by_source, prometheus
+from tests.deploy.fleet.balancers import Balancer, balancing, by_source, prometheus
 from tests.deploy.fleet.costs import Costs
 from tests.deploy.fleet.load import Lasting, Load, lasting, opened
 from tests.deploy.fleet.machines import Machine, machines
@@ -31,6 +31,7 @@ Counts = dict[str, Any]
 SECONDS = 40.0
 LASTING = 9
 LOGINS = 4
+ATTEMPT_SECONDS = 1.0  # more than any tunnel takes that was under way when a process was killed
 
 
 def count(name: str, directory: Path) -> Counts:
@@ -65,84 +66,102 @@ def count(name: str, directory: Path) -> Counts:
         }
 
 
-def roll(name: str, directory: Path) -> Counts:
-    """Each machine is told to stop, drains, and is started anew, one after the other."""
+class Stage(NamedTuple):
+    """A fleet under load. lasting: opens so many more tunnels that last"""
+
+    fleet: list[Machine]
+    balancer: Balancer
+    load: Load
+    lasting: Callable[[int], list[Lasting]]
+
+    def others(self, machine: Machine) -> list[str]:
+        return [other.address for other in self.fleet if other is not machine]
+
+    def restart(self, machine: Machine) -> None:
+        """Starts its process anew, and waits until it has tunnels."""
+        machine.start()
+        self.balancer.wait_for(*network.MACHINES)
+        before = len(machine.records())
+        wait_until(lambda: len(machine.records()) > before, SECONDS, "a new tunnel at the machine")
+
+
+@contextmanager
+def _under_load(name: str, directory: Path) -> Iterator[Stage]:
     with ExitStack() as stack:
         target = str(stack.enter_context(echo_for_many()))
         fleet = stack.enter_context(machines(directory))
-        used = stack.enter_context(balancing(name, *network.MACHINES))
+        balancer = stack.enter_context(balancing(name, *network.MACHINES))
         load = stack.enter_context(Load(target))
-        tunnels = lasting(target, LASTING, stack)
-        ended, statuses = list[Lasting](), list[int]()
-        for machine in fleet:
-            others = [other.address for other in fleet if other is not machine]
-            machine.drain()
-            used.wait_for(*others)
-            load.wait_for_more(100)
-            for tunnel in tunnels:
-                tunnel.moves()
-            there = [tunnel for tunnel in tunnels if tunnel.name in machine.clients()]
-            for tunnel in there:  # the process ends with its last tunnel
-                tunnel.ended()
+        yield Stage(fleet, balancer, load, lambda count: lasting(target, count, stack))
+
+
+def roll(name: str, directory: Path) -> Counts:
+    """Each machine is told to stop, drains, and is started anew, one after the other."""
+    ended, statuses = list[Lasting](), list[int]()
+    with _under_load(name, directory) as stage:
+        tunnels = stage.lasting(LASTING)
+        for machine in stage.fleet:
+            there = _drain(stage, machine, tunnels)
             statuses.append(machine.ended())
-            machine.start()
-            used.wait_for(*network.MACHINES)
-            before = len(machine.records())
-            wait_until(lambda: len(machine.records()) > before, SECONDS, "a new tunnel at the machine")  # noqa: B023
+            stage.restart(machine)
             ended += there
-            tunnels = [tunnel for tunnel in tunnels if tunnel not in there] + lasting(target, len(there), stack)
-        load.__exit__()
+            tunnels = [tunnel for tunnel in tunnels if tunnel not in there] + stage.lasting(len(there))
+        stage.load.stop()
         tunnels += ended
         broken = [failure for tunnel in tunnels if (failure := tunnel.ended())]
-        opened = sum(one.opened for one in load.attempts) + len(tunnels)
-        wait_until(lambda: all(_balanced(machine) for machine in fleet), SECONDS, "the last records")
+        wait_until(lambda: all(map(_balanced, stage.fleet)), SECONDS, "the last records")
+        records = [record for machine in stage.fleet for record in machine.records()]
         return {
-            "attempts": len(load.attempts),
-            "failures": [one.failure for one in load.failures()],
+            "attempts": len(stage.load.attempts),
+            "failures": [one.failure for one in stage.load.failures()],
             "lasting": len(tunnels),
             "over_drain": len(ended),
             "broken": broken,
             "bytes": sum(tunnel.moved for tunnel in tunnels),
             "statuses": statuses,
-            "opened": opened,
-            "logged": sum(map(_opened, fleet)),
-            "causes": Counter(record["cause"] for machine in fleet for record in machine.records() if record["event"] == "closed"),
+            "opened": sum(one.opened for one in stage.load.attempts) + len(tunnels),
+            "logged": sum(map(_opened, stage.fleet)),
+            "causes": Counter(record["cause"] for record in records if record["event"] == "closed"),
         }
+
+
+def _drain(stage: Stage, machine: Machine, tunnels: list[Lasting]) -> list[Lasting]:
+    """Tells the machine to stop. All tunnels go on meanwhile; then its own, which are returned, end, and with them its process."""
+    machine.drain()
+    stage.balancer.wait_for(*stage.others(machine))
+    stage.load.wait_for_more(100)
+    for tunnel in tunnels:
+        tunnel.moves()
+    there = [tunnel for tunnel in tunnels if tunnel.name in machine.clients()]
+    for tunnel in there:
+        tunnel.ended()
+    return there
 
 
 def kill(name: str, directory: Path) -> Counts:
     """One machine's process is killed: its tunnels are lost with it, and nothing else."""
-    with ExitStack() as stack:
-        target = str(stack.enter_context(echo_for_many()))
-        fleet = stack.enter_context(machines(directory))
-        used = stack.enter_context(balancing(name, *network.MACHINES))
-        load = stack.enter_context(Load(target))
-        tunnels = lasting(target, LASTING, stack)
-        load.wait_for_more(300)
+    with _under_load(name, directory) as stage:
+        tunnels = stage.lasting(LASTING)
+        stage.load.wait_for_more(300)
         for tunnel in tunnels:
             tunnel.moves()
         names = {tunnel.name for tunnel in tunnels}
-        victim = max(fleet, key=lambda machine: len(names & machine.clients()))  # Envoy chooses at random
-        there, others = names & victim.clients(), [machine.address for machine in fleet if machine is not victim]
-        before = time.monotonic()
+        victim = max(stage.fleet, key=lambda machine: len(names & machine.clients()))  # Envoy chooses at random
+        there = names & victim.clients()
+        before = time.monotonic() - ATTEMPT_SECONDS
         victim.kill()
         gone = time.monotonic()
-        load.wait_for_more(300)
-        used.wait_for(*others)
+        stage.load.wait_for_more(300)
+        stage.balancer.wait_for(*stage.others(victim))
         noticed = time.monotonic() - gone
-        load.wait_for_more(100)
-        victim.start()
-        used.wait_for(*network.MACHINES)
-        logged = len(victim.records())
-        wait_until(lambda: len(victim.records()) > logged, SECONDS, "a new tunnel at the machine")
-        load.__exit__()
+        stage.restart(victim)
+        stage.load.stop()
         broken = {tunnel.name for tunnel in tunnels if tunnel.ended()}
-        failed = load.failures()
+        failed = stage.load.failures()
         return {
-            "attempts": len(load.attempts),
-            "after": sum(one.begun > gone for one in load.attempts),
-            "lost_before": [one.failure for one in failed if one.begun < before - 1.0],
-            "cut": [one.failure for one in failed if before - 1.0 <= one.begun <= gone],
+            "after": sum(one.begun > gone for one in stage.load.attempts),
+            "lost_before": [one.failure for one in failed if one.begun < before],
+            "cut": [one.failure for one in failed if before <= one.begun <= gone],
             "lost_after": [one.failure for one in failed if one.begun > gone],
             "lasting": len(tunnels),
             "there": sorted(there),
