@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[3]
 BALANCER = "192.0.2.10"  # the first address, so it is also the source of connections between the others
 MACHINES = ("192.0.2.11", "192.0.2.12", "192.0.2.13")
 CLIENT = "192.0.2.77"
-PORT, ADMIN_PORT = 3128, 9901
+PORT, ADMIN_PORT = 3128, 9128
 
 UNSHARE = ("--net", "--mount")
 SECONDS = 180.0  # for a scene
