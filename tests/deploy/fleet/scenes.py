@@ -50,9 +50,12 @@ def count(name: str, directory: Path) -> Counts:
         def summed() -> float:
             return monitor.ask(f"sum({query})").get("", 0.0)
 
-        # The next scrape of each machine shows them. A sum that is wrong is reported by the test.
+        def balanced() -> float:
+            return monitor.ask('sum(haproxy_server_sessions_total{proxy="fleet"})').get("", 0.0)
+
+        # The next scrape of each machine and of the balancer shows them. A sum that is wrong is reported by the test.
         deadline = time.monotonic() + SECONDS
-        while summed() != opened and time.monotonic() < deadline:
+        while (summed() != opened or balanced() < opened) and time.monotonic() < deadline:
             time.sleep(0.2)
         return {
             "opened": opened,
@@ -60,7 +63,7 @@ def count(name: str, directory: Path) -> Counts:
             "prometheus": summed(),
             "by_instance": monitor.ask(f"sum by (instance) ({query})"),
             "up": monitor.ask('up{job="tunnelctl"}'),
-            "balancer": monitor.ask('sum(haproxy_server_sessions_total{proxy="fleet"})').get("", 0.0),
+            "balancer": balanced(),
             "logged": {machine.address: _opened(machine) for machine in fleet},
             "clients": _hosts(fleet),
         }
