@@ -362,7 +362,7 @@ def started_by(version: str, pyz: Path, cache_home: Path, *words: str) -> Bytes:
     return subprocess.run([python, pyz, *words], stdin=subprocess.DEVNULL, capture_output=True, env=environ, timeout=RUN_SECONDS)
 
 
-@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13", "3.14"])
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
 def test_each_python_can_start_it(pyz: Path, tmp_path: Path, version: str) -> None:
     for words in (("--version",), ("selftest",), ("connect", "-xhttp://127.0.0.1:1")):
         done = started_by(version, pyz, tmp_path, *words)
