@@ -102,7 +102,7 @@ def test_everything_that_is_bundled_has_its_licence(deb: Path, tmp_path: Path) -
     text = (tmp_path / "usr/share/doc/tunnelctl/copyright").read_text("utf-8")
     library = tmp_path / "usr/lib/tunnelctl"
     missing = [entry.name for entry in library.iterdir() if f" usr/lib/tunnelctl/{entry.name}" not in text]
-    ours = {"tunnelctl", "man", "__main__.py", f"tunnelctl-{__version__}.dist-info"}
+    ours = {"tunnelctl", "man", "__main__.py", f"tunnelctl-{__version__}.dist-info", "THIRD-PARTY-LICENSES"}
     assert set(missing) == ours
 
 
