@@ -12,18 +12,20 @@ if TYPE_CHECKING:
 else:
 
     class _Members(type):
-        """Makes a member of each tuple in a class's body. `enum` does that too, and takes 14 % of the start of `connect`."""
+        """Makes a member of each name in capitals in a class body. `enum` does so too, and takes 14 % of a start of `connect`."""
 
         def __new__(cls, name: str, bases: tuple[type, ...], body: dict[str, object]) -> type:
             made = super().__new__(cls, name, (int,), body)
-            made.members = [(key, made(*value)) for key, value in body.items() if isinstance(value, tuple)]
-            for key, member in made.members:
+            made.members = []
+            for key in filter(str.isupper, body):
+                member = made(*body[key])
                 member.name = key
                 setattr(made, key, member)
+                made.members.append(member)
             return made
 
         def __iter__(cls) -> object:
-            return (member for _, member in cls.members)
+            return iter(cls.members)
 
     IntEnum = type.__new__(_Members, "IntEnum", (), {})
 
