@@ -122,7 +122,7 @@ def http2_targets(envoy: str, speed: float, cpu: float) -> tuple[Target, ...]:
 
 TARGETS = {
     "connect": (
-        Target("start_ms", "start to first tunnel byte, × bare interpreter", 2.5, False, clients.BARE),
+        Target("start_ms", "start to first tunnel byte, × bare interpreter", 1.9, False, clients.BARE),
         Target("start_ms", "start to first tunnel byte, × tunnelctl.pyz (may take 1.3 ×)", 0.77, True, clients.PYZ),
         Target("down_gibs", "down, × best peer", 3, True),
         Target("up_gibs", "up, × best peer", 1.2, True),
