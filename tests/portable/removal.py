@@ -74,6 +74,7 @@ def take_away() -> None:
     sys.platform = PLATFORM
     sys.meta_path.insert(0, _Compiled())
     _change_sockets()
+    _drop_ignored_children()
     _hide_proc()
     if PLATFORM == "darwin":
         _count_bytes()
@@ -142,6 +143,17 @@ def _change_sockets() -> None:
 
     socket.socketpair = socketpair  # type: ignore[assignment]
     fcntl.ioctl = translated
+
+
+def _drop_ignored_children() -> None:
+    """Drops SIGCHLD, blocked or not, while its action is the default, which is to ignore it."""
+    sigpending, sigwait = signal.sigpending, signal.sigwait
+
+    def dropped() -> set[int]:
+        return {signal.SIGCHLD} if signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL else set()
+
+    signal.sigpending = lambda: sigpending() - dropped()
+    signal.sigwait = lambda signals: sigwait(set(signals) - dropped())  # type: ignore[assignment]
 
 
 def _getsockopt(self: Any, level: int, option: int, *size: int) -> Any:

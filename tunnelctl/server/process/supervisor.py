@@ -90,9 +90,10 @@ class Supervisor:
     def run(self) -> int:
         """Runs the workers until the end; returns the gravest of their exit statuses, or that of SIGHUP.
 
-        Waits for signals, and has no handlers: nothing interrupts this code.
+        Waits for signals, which stay blocked: nothing interrupts this code.
         """
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # inherited as ignored, it would make the kernel discard exit statuses
+        # With the default action, macOS and the BSDs drop SIGCHLD, blocked or not; ignored, it would discard exit statuses.
+        signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
         self._kept = [reserve(address) for address in self._bound if not address.shared]
         for number in range(len(self._counters.rows)):
@@ -216,6 +217,7 @@ class Supervisor:
             return
         status = int(ExitStatus.FAULT)
         try:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             # The signals stay blocked until the worker is ready for them: none is lost, and none kills it before that.
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD, *([] if self._files else RELOAD)])
             for keeper in self._kept:
