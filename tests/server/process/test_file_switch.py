@@ -44,6 +44,18 @@ def test_a_switched_link_puts_the_new_rules_in_force_in_every_process(workers: s
             wait_until(lambda: {answer(serve.port, target.authority) for _ in range(20)} == {200}, SECONDS, "the last rules")
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_where_sighup_is_ignored_a_warning_says_that_nothing_is_read_again(workers: str, tmp_path: Path) -> None:
+    mount(tmp_path, "1", policy=RULES)
+    nohup = patched(
+        "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "from tunnelctl.server.process import file_switch\nfile_switch.LOOK_SECONDS = 0.05"
+    )
+    with Serve("--policy", str(tmp_path / "policy"), "--workers", workers, allow=(), program=nohup) as serve:
+        mount(tmp_path, "2", policy=NO_RULE)
+        serve.wait_for_log("warning: files were replaced, and are not read again: SIGHUP is ignored")
+
+
 def test_a_file_that_is_written_in_place_waits_for_the_signal(tmp_path: Path) -> None:
     """It may be half written. Meanwhile a link beside it is switched, and so shows that the looks go on."""
     policy, users = tmp_path / "policy", tmp_path / "users"

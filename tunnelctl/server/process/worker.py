@@ -13,7 +13,7 @@ from tunnelctl.control.journal import Journal
 from tunnelctl.control.listener import Control
 from tunnelctl.control.pages import pages_of
 from tunnelctl.engine.kernel import run, sleep
-from tunnelctl.events import Trace
+from tunnelctl.events import Trace, Warning
 from tunnelctl.server.access.limits import Caps, SharedCaps
 from tunnelctl.server.access.proxy_header import TrustedProxies
 from tunnelctl.server.config import Settings
@@ -175,7 +175,7 @@ def _helpers(shared: Shared, service: Service, number: int) -> list[Helper]:
     if service.upstream is not None:
         helpers.append(service.upstream.helper)
     if shared.settings.reread and number == 0:  # its signal reaches the others too; a replacement of this worker may send one more
-        helpers.append(lambda: shared.settings.switch.run(lambda: _hang_up(shared.supervisor)))
+        helpers.append(lambda: shared.settings.switch.run(lambda: _hang_up(shared.supervisor, shared.trace)))
     if keepalive:
         helpers.append(lambda: watch_for_vanished_peers(keepalive))
     if ticks := _ticks(shared, service, number):
@@ -197,9 +197,11 @@ def _ticks(shared: Shared, service: Service, number: int) -> list[Callable[[], N
     return ticks
 
 
-def _hang_up(program: int) -> None:
+def _hang_up(program: int, trace: Trace) -> None:
     """Does what the user's SIGHUP does. program: pid of the process that receives it, unless that has died"""
-    if program in (os.getpid(), os.getppid()):
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        trace(Warning("files were replaced, and are not read again: SIGHUP is ignored, as nohup makes it"))
+    elif program in (os.getpid(), os.getppid()):
         os.kill(program, signal.SIGHUP)
 
 
