@@ -39,7 +39,7 @@ class Reloadable(Generic[T]):
         """
         self._what, self._load, self._describe, self.warn = what, load, describe, warn
         self.current = current
-        self.failed = False  # whether the last reading found a mistake, so that an earlier version is in force
+        self.failed = False  # whether the last reading found a mistake or did not end, so that an earlier version is in force
 
     def __str__(self) -> str:
         """Summarises the current version for messages."""
@@ -100,12 +100,18 @@ class FileReload:
     def give_up(self, why: str) -> None:
         """Ends the attempt, with a warning, when no thread could be started."""
         self.busy = False
+        self._mark_failed()
         self._trace(events.Warning(f"no file was read again: {why}"))
 
     def warn_late(self) -> None:
         """Warns that the thread has not finished within READ_SECONDS."""
+        self._mark_failed()
         text = f"reading the files again takes longer than {READ_SECONDS:g} s: what was read before stays in force until it ends"
         self._trace(events.Warning(text))
+
+    def _mark_failed(self) -> None:
+        for one in self._several:
+            one.failed = True
 
 
 class Reloader:
