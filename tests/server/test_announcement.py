@@ -1,6 +1,7 @@
 """The start lines of `serve`: what they report to a person, and that they match the settings in force."""
 
 import json
+import socket
 import subprocess
 from pathlib import Path
 
@@ -89,10 +90,16 @@ def test_start_lines_follow_the_last_listening_line(tmp_path: Path) -> None:
     assert lines[1:3] == [f"listening on unix:{tmp_path}/proxy", "tunnelctl: targets: every public address, port 443"]
 
 
+def accepts(path: Path) -> bool:
+    """The socket has its name before it accepts connections."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
 def test_q_suppresses_the_start_lines(tmp_path: Path) -> None:
     path = tmp_path / "proxy"
     with started("serve", "-q", "--listen", f"unix:{path}", "--admin", "127.0.0.1:0") as process:
-        wait_until(path.exists, SECONDS, "the socket")
+        wait_until(lambda: accepts(path), SECONDS, "the socket")
         with Client(str(path)) as client:
             client.send(b"NONSENSE\r\n\r\n")
             assert client.answer().status == 400

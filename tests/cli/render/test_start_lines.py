@@ -67,6 +67,8 @@ def test_the_text_of_the_start_lines():
         ({"personal": True, "reach": "network", "networks": ["10.0.0.0/8", "::1"]}, "10.0.0.0/8, ::1"),
         ({"personal": True, "reach": "network", "networks": ["10.0.0.0/8"], "users": 2}, "10.0.0.0/8, login required (2 users)"),
         ({"reach": "machine", "networks": ["10.0.0.0/8", "127.0.0.1"]}, "this machine"),
+        ({"personal": True, "reach": "machine", "networks": ["198.51.100.0/24"]}, "198.51.100.0/24"),
+        ({"users": 0}, "this machine, login required (the users file names nobody)"),
         ({"personal": True, "reach": "network", "users": 2}, "anyone, login required (2 users)"),
         ({"personal": True}, "nobody: the rules name users, and no login is set up"),
     ],

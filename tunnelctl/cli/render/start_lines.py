@@ -50,17 +50,24 @@ def listed(name: str, values: Sequence[str], after: str = "") -> str:
 def clients(facts: Facts) -> str:
     """Describes the clients that may use the proxy: where they are, and the login or the certificate that they need."""
     needs = ", ".join(("", *requirements(facts)))
-    if facts["networks"] and facts["reach"] == "network":
-        return listed("clients", facts["networks"], needs)
+    networks, reach = facts["networks"], facts["reach"]
+    # A balancer on this machine names others, by its PROXY header.
+    if networks and (reach == "network" or (reach == "machine" and not any(map(_is_of_loopback, networks)))):
+        return listed("clients", networks, needs)
     if facts["personal"] and not needs:
         return "nobody: the rules name users, and no login is set up"
     return WHERE.get(facts["reach"], "anyone") + needs
 
 
+def _is_of_loopback(network: str) -> bool:
+    return network.startswith(("127.", "::1"))
+
+
 def requirements(facts: Facts) -> list[str]:
     """Returns what a client must have."""
     users, authority = facts["users"], facts["client_ca"]
-    login = [] if users is None else [f"login required ({show(users)} user{'s' * (users != 1)})"]
+    known = f"{show(users)} user{'s' * (users != 1)}" if users else "the users file names nobody"
+    login = [] if users is None else [f"login required ({known})"]
     return login + ([f"certificate of {show(authority)} required"] if authority else [])
 
 
