@@ -45,9 +45,11 @@ pytestmark = [pytest.mark.peer("kubectl", "kubernetes-validate"), pytest.mark.ar
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What `kubectl apply -k` applies, after the commands of the page in a checkout."""
+    """What `kubectl apply -k` applies with the balancer, after the commands of the page in a checkout."""
     checkout = tmp_path_factory.mktemp("checkout")
     shutil.copytree(ROOT / "deploy" / "kubernetes", checkout / "deploy" / "kubernetes", ignore=lambda *_: ["users"])
+    settings = checkout / "deploy/kubernetes/kustomization.yaml"
+    settings.write_text(settings.read_text().replace("# - balancer.yaml", "- balancer.yaml"))
     path = {"PATH": f"{Path(SCRIPT).parent}:{os.environ['PATH']}"}
     words = [path_of("bash"), "-euo", "pipefail", "-c", COMMANDS]
     done = subprocess.run(words, input="pw\n", text=True, capture_output=True, timeout=60, cwd=checkout, env=environment(path))
@@ -148,8 +150,15 @@ def test_the_balancer_has_one_address_in_all_places(manifests: Manifests) -> Non
     network = flag(manifests, "proxy-protocol")
     sources = manifests["NetworkPolicy", "tunnelctl"]["spec"]["ingress"][0]["from"]
     assert [source["ipBlock"]["cidr"] for source in sources if "ipBlock" in source] == [network]
-    assert f" {network} " in (ROOT / "deploy/kubernetes/service.yaml").read_text()
+    assert f" {network} " in (ROOT / "deploy/kubernetes/balancer.yaml").read_text()
     assert manifests["Service", "tunnelctl-balanced"]["spec"]["externalTrafficPolicy"] == "Local"
+
+
+def test_no_balancer_is_applied_unless_it_is_asked_for() -> None:
+    """Most clouds would give it a public address."""
+    assert "\n  # - balancer.yaml" in (ROOT / "deploy/kubernetes/kustomization.yaml").read_text()
+    for file in (ROOT / "deploy/kubernetes").glob("*.yaml"):
+        assert ("type: LoadBalancer" in file.read_text()) == (file.name == "balancer.yaml")
 
 
 def test_the_pod_lives_as_long_as_its_drain(manifests: Manifests) -> None:
