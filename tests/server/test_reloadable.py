@@ -77,6 +77,17 @@ def test_one_broken_file_does_not_keep_others_from_reloading() -> None:
     assert good.current is not before
 
 
+def test_a_reload_that_did_not_take_place_counts_as_failed_until_one_succeeds() -> None:
+    setting = load_reloadable("number", lambda: 1)
+    files = FileReload((setting,), lambda *_, **__: None)
+    for fail in (files.warn_late, lambda: files.give_up("no thread is left")):
+        assert files.begin()
+        fail()
+        assert setting.failed
+        files.run()
+        assert not setting.failed
+
+
 @pytest.mark.parametrize(("number", "text"), [(0, "0 users"), (1, "1 user"), (2, "2 users")])
 def test_counted_forms_the_plural(number: int, text: str) -> None:
     assert counted(number, "user") == text
