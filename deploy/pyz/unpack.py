@@ -20,7 +20,8 @@ IsSafe = Callable[[tuple[str, ...], tuple[str, ...]], bool]
 
 def unpack(name: str, places: Places, is_safe: IsSafe) -> str:
     """Unpacks in the first of the places where that is possible, and returns the directory. Ends the process if there is none."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback for Ctrl-C
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as it is for `forward … &` in a script
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback for Ctrl-C
     failures = []
     for above, root in places:
         try:

@@ -1,5 +1,6 @@
 """The one file: started in a Debian that has python3 and nothing else, with and without a home; and by each Python here."""
 
+import fcntl
 import filecmp
 import os
 import re
@@ -328,6 +329,29 @@ def test_one_that_was_killed_while_it_unpacked(machine: Machine, home: str, name
             if entry.filename.startswith("site-packages/"):
                 assert (cache / name / entry.filename).stat().st_size == entry.file_size
     assert machine.unpacked(f"{home}/.cache/tunnelctl") == [name]
+
+
+@pytest.mark.parametrize(("before", "status"), [("trap '' INT", 0), ("true", -signal.SIGINT)], ids=["ignored", "default"])
+def test_an_interrupt_ends_the_unpacking_unless_it_is_ignored(
+    machine: Machine, home: str, name: str, before: str, status: int
+) -> None:
+    """A shell ignores it for `forward … &` in a script."""
+    lock = machine.directory(f"{home}/.cache/tunnelctl") / f".{name}_lock"
+    with lock.open("w") as held:
+        os.chown(lock, USER, USER)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with started(program=machine.program("sh", "-c", f"{before}; exec {FILE} --version", HOME=home)) as process:
+            wait_until(lambda: _catches(process.pid, signal.SIGALRM), what="the wait for the lock")
+            process.send_signal(signal.SIGINT)
+            fcntl.flock(held, fcntl.LOCK_UN)
+            version, errors = process.communicate(timeout=RUN_SECONDS)
+    assert (process.returncode, errors) == (status, b"")
+    assert version == (b"" if status else f"tunnelctl {__version__}\n".encode())
+
+
+def _catches(pid: int, number: int) -> bool:
+    caught = re.search(r"^SigCgt:\s+(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return bool(int(caught[1], 16) >> (number - 1) & 1)
 
 
 def test_a_directory_that_cannot_be_written_is_used_as_it_is(machine: Machine, home: str, name: str) -> None:
