@@ -33,7 +33,7 @@ def is_safe(above: "tuple[str, ...]", own: "tuple[str, ...]") -> bool:
     try:
         for path in above:  # a home may be a symbolic link
             found = os.stat(path)
-            if found.st_uid not in trusted or found.st_mode & 0o002:
+            if found.st_uid not in trusted or found.st_mode & 0o022:
                 return False
         for path in own:
             found = os.lstat(path)

@@ -253,16 +253,22 @@ def test_what_another_user_has_prepared_is_not_run(machine: Machine, name: str) 
     assert machine.unpacked(f"/tmp/tunnelctl-{USER}") == [name]
 
 
-def test_the_trap_works(machine: Machine, name: str) -> None:
-    trap(machine, f"/var/tmp/tunnelctl-{USER}", name, owner=USER)
-    assert machine.run("--version").stdout == b"another user is here"
+@pytest.mark.parametrize(
+    ("environ", "root"), [({}, f"/var/tmp/tunnelctl-{USER}"), ({"HOME": "/home/user"}, "/home/user/.cache/tunnelctl")], ids=str
+)
+def test_the_trap_works(machine: Machine, name: str, environ: Mapping[str, str], root: str) -> None:
+    trap(machine, root, name, owner=USER)
+    assert machine.run("--version", **environ).stdout == b"another user is here"
 
 
-@pytest.mark.parametrize("mode", [0o777, 0o775, 0o757])
-def test_nor_what_others_can_change(machine: Machine, name: str, mode: int) -> None:
-    trap(machine, f"/var/tmp/tunnelctl-{USER}", name, owner=USER)
-    (machine.root / f"var/tmp/tunnelctl-{USER}/{name}").chmod(mode)
-    assert machine.run("--version").stdout == f"tunnelctl {__version__}\n".encode()
+@pytest.mark.parametrize("mode", [0o775, 0o757])
+@pytest.mark.parametrize("changed", ["", ".cache", ".cache/tunnelctl", ".cache/tunnelctl/NAME"])
+def test_nor_what_others_can_change(machine: Machine, home: str, name: str, changed: str, mode: int) -> None:
+    """Who can change a directory above can put another in the place of ours."""
+    trap(machine, f"{home}/.cache/tunnelctl", name, owner=USER)
+    (machine.root / home[1:] / changed.replace("NAME", name)).chmod(mode)
+    assert machine.run("--version", HOME=home).stdout == f"tunnelctl {__version__}\n".encode()
+    assert machine.unpacked(f"/var/tmp/tunnelctl-{USER}") == [name]
 
 
 def test_nothing_unpacked_can_be_changed_by_others_whatever_the_umask(machine: Machine, home: str) -> None:
