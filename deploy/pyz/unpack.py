@@ -47,7 +47,7 @@ def make(above: tuple[str, ...], root: str) -> None:
     """Makes the directories that are missing, but no home, which is the first of two."""
     for path in [*(above[1:] or above), root]:
         try:
-            os.mkdir(path, 0o755)
+            os.mkdir(path, 0o755 if path == root else 0o700)  # the latter as the XDG Base Directory Specification says
         except FileExistsError:
             pass
 

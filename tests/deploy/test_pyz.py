@@ -191,7 +191,7 @@ def test_each_version_is_unpacked_once(machine: Machine, home: str, name: str) -
     assert machine.run("--version", HOME=home).returncode == 0
     cache = machine.root / home[1:] / ".cache/tunnelctl"
     first = (cache / name).stat()
-    assert first.st_mode & 0o777 == 0o755
+    assert [path.stat().st_mode & 0o777 for path in (cache.parent, cache, cache / name)] == [0o700, 0o755, 0o755]
     assert machine.run("--version", HOME=home).returncode == 0
     assert (cache / name).stat().st_ino == first.st_ino
     assert machine.unpacked(f"{home}/.cache/tunnelctl") == [name]
@@ -362,7 +362,8 @@ def _catches(pid: int, number: int) -> bool:
 
 def test_a_directory_that_cannot_be_written_is_used_as_it_is(machine: Machine, home: str, name: str) -> None:
     assert machine.run("--version", HOME=home).returncode == 0
-    for path in ((machine.root / home[1:]), *(machine.root / home[1:]).rglob("*")):
+    directory = machine.root / home[1:] / ".cache/tunnelctl"
+    for path in (directory, *directory.rglob("*")):
         os.chown(path, 0, 0)
     assert machine.run("--version", HOME=home).stdout == f"tunnelctl {__version__}\n".encode()
     assert machine.unpacked("/var/tmp") == []
