@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NAME = "@NAME@"  # of the directory: the version, and a hash of all that is in it
+# Cleaners of temporary directories delete file by file what nobody has read for long: modules of which the compiled ones are used,
+# too. Nothing reads this one, so nothing goes before it.
+MARKER = "site-packages/tunnelctl/py.typed"
 
 
 def places() -> "Iterator[tuple[tuple[str, ...], str]]":
@@ -44,14 +47,18 @@ def is_safe(above: "tuple[str, ...]", own: "tuple[str, ...]") -> bool:
     return True
 
 
+def is_complete(directory: str) -> bool:
+    return os.path.exists(f"{directory}/{MARKER}")
+
+
 def unpacked() -> str:
     """Returns the directory with the packages."""
     for above, root in places():
-        if is_safe(above, (root, f"{root}/{NAME}")):
+        if is_safe(above, (root, f"{root}/{NAME}")) and is_complete(f"{root}/{NAME}"):
             return f"{root}/{NAME}"
     from unpack import unpack  # type: ignore[import-not-found]  # beside this file in the .pyz
 
-    directory: str = unpack(NAME, places(), is_safe)
+    directory: str = unpack(NAME, places(), is_safe, is_complete)
     return directory
 
 

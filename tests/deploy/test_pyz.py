@@ -190,10 +190,10 @@ def test_what_it_prints_for_other_programs_names_the_file(machine: Machine, home
 def test_each_version_is_unpacked_once(machine: Machine, home: str, name: str) -> None:
     assert machine.run("--version", HOME=home).returncode == 0
     cache = machine.root / home[1:] / ".cache/tunnelctl"
-    first = (cache / name).stat()
+    first = (cache / name).stat().st_ctime_ns
     assert [path.stat().st_mode & 0o777 for path in (cache.parent, cache, cache / name)] == [0o700, 0o755, 0o755]
     assert machine.run("--version", HOME=home).returncode == 0
-    assert (cache / name).stat().st_ino == first.st_ino
+    assert (cache / name).stat().st_ctime_ns == first
     assert machine.unpacked(f"{home}/.cache/tunnelctl") == [name]
 
 
@@ -243,6 +243,7 @@ TRAP = "import os\ndef main():\n    os.write(1, b'another user is here')\n"
 def trap(machine: Machine, root: str, name: str, owner: int = OTHER) -> None:
     package = machine.directory(f"{root}/{name}/site-packages/tunnelctl/cli", owner=owner)
     (package / "main.py").write_text(TRAP)
+    (package.parent / "py.typed").touch()  # what shows that it is complete
     for path in (machine.root / root.lstrip("/"), *(machine.root / root.lstrip("/")).rglob("*")):
         os.chown(path, owner, owner)
 
@@ -334,6 +335,24 @@ def test_one_that_was_killed_while_it_unpacked(machine: Machine, home: str, name
         for entry in inner.infolist():
             if entry.filename.startswith("site-packages/"):
                 assert (cache / name / entry.filename).stat().st_size == entry.file_size
+    assert machine.unpacked(f"{home}/.cache/tunnelctl") == [name]
+
+
+@pytest.mark.parametrize("read", ["**/*.pyc", "tunnelctl/cli/**/*.py"])
+def test_what_a_cleaner_has_deleted_is_unpacked_again(machine: Machine, home: str, name: str, read: str) -> None:
+    """read: what Python reads at each start, so that it stays: compiled modules, or their sources where it could not compile."""
+    assert machine.run("--version", HOME=home).returncode == 0
+    packages = machine.root / home[1:] / ".cache/tunnelctl" / name / "site-packages"
+    kept = set(packages.glob(read))
+    assert kept
+    for path in packages.rglob("*"):
+        if path.is_file() and path not in kept:
+            path.unlink()
+    with ExitStack() as stack:
+        processes = [stack.enter_context(started("--version", program=machine.program(HOME=home))) for _ in range(3)]
+        outputs = [process.communicate(timeout=RUN_SECONDS) for process in processes]
+    assert outputs == [(f"tunnelctl {__version__}\n".encode(), b"")] * 3
+    assert machine.run("selftest", HOME=home).returncode == 0
     assert machine.unpacked(f"{home}/.cache/tunnelctl") == [name]
 
 
