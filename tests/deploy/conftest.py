@@ -1,6 +1,7 @@
 """What is published, built once for all tests by the commands that docs/install.md gives, and a system to install it in."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -38,7 +39,7 @@ def pyz() -> Path:
 
 
 @pytest.fixture(scope="session")
-def debian_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def debian_tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The root directory of a Debian like this one, with python3 and nothing else beyond the minimum: to be copied by `cp -a`."""
     directory = tmp_path_factory.mktemp("debian")
     tree, settings = directory / "tree", directory / "apt.conf"
@@ -48,7 +49,8 @@ def debian_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path_of("mmdebstrap"), "--variant=minbase", "--include=python3", f"--aptopt={settings}",
         _codename(), str(tree), *_sources(),
     )  # fmt: skip
-    return tree
+    yield tree
+    shutil.rmtree(tree)  # 224 MB
 
 
 def _codename() -> str:

@@ -60,10 +60,11 @@ class Machine:
 
 
 @pytest.fixture(scope="module")
-def debian(debian_tree: Path, tmp_path_factory: pytest.TempPathFactory, pyz: Path) -> Machine:
+def debian(debian_tree: Path, tmp_path_factory: pytest.TempPathFactory, pyz: Path) -> Iterator[Machine]:
     root = tmp_path_factory.mktemp("pyz") / "root"
     subprocess.run(["cp", "-a", debian_tree, root], check=True, timeout=RUN_SECONDS)
-    return Machine(root, pyz)
+    yield Machine(root, pyz)
+    shutil.rmtree(root)
 
 
 @pytest.fixture
