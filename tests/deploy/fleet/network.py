@@ -1,6 +1,6 @@
-"""The network of a fleet: this program goes into a namespace of its own, in which loopback has the addresses of the documentation.
+"""The network of a fleet: this program goes into namespaces of its own, in which loopback has the addresses of the documentation.
 
-So the files in deploy/ are used as they are, and their ports are free. All of it ends with the last process in the namespace.
+So the files in deploy/ are used as they are, and their ports are free. All of it ends with the first process in them.
 """
 
 import subprocess
@@ -16,7 +16,8 @@ MACHINES = ("192.0.2.11", "192.0.2.12", "192.0.2.13")
 CLIENT = "192.0.2.77"
 PORT, ADMIN_PORT = 3128, 9128
 
-UNSHARE = ("--net", "--mount")
+# With --kill-child, nothing in them survives a scene that has taken too long. It reads /proc, which must have the new process IDs.
+UNSHARE = ("--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 SECONDS = 180.0  # for a scene
 
 # As docs/fleet.md says for a balancer. Without the second, a port is free again only a minute after its tunnel has ended.
