@@ -2,9 +2,10 @@
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.peers.process import path_of, wait_until
@@ -50,7 +51,7 @@ mkdir /run/groups
 mount -t cgroup2 none /run/groups
 mkdir "/run/groups/$2"
 echo $$ >"/run/groups/$2/cgroup.procs"
-unshare --cgroup --mount --pid --uts --ipc --net --fork sh -euc "$3" sh "$1" || true
+unshare --cgroup --mount --pid --uts --ipc --net --fork --kill-child sh -euc "$3" sh "$1" || true
 echo $$ >/run/groups/cgroup.procs
 find "/run/groups/$2" -depth -type d -exec rmdir {} +
 """
@@ -158,18 +159,30 @@ class Machine:
 def booted(tree: Tree) -> Iterator[Machine]:
     """Boots a tree that has systemd. Its only network is a loopback interface of its own."""
     command = in_own_mounts(BOOT, str(tree.root), f"tunnelctl-test-{os.getpid()}", INIT)
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as started:
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+    ) as started:
         leader = 0
         try:
-            wait_until(lambda: _systemd_below(started.pid) != 0, SECONDS)
+            wait_until(lambda: _systemd_below(started.pid) or started.poll() is not None, SECONDS, "the start of systemd")
             leader = _systemd_below(started.pid)
+            assert leader, started.communicate(timeout=SECONDS)[0].decode(errors="replace")
             machine = Machine(leader)
             wait_until(lambda: _is_up(machine), SECONDS)
             yield machine
         finally:
-            if leader:
-                os.kill(leader, 9)  # and with it, all of its namespace
-            started.communicate(timeout=SECONDS)
+            _end(started, leader)
+
+
+def _end(started: "subprocess.Popen[bytes]", leader: int) -> None:
+    """Kills the leader, and with it all of its namespace. What is outside of that ends by itself, unless there was no leader."""
+    if leader:
+        with suppress(ProcessLookupError):
+            os.kill(leader, signal.SIGKILL)
+    try:
+        started.wait(SECONDS if leader else 0)
+    except subprocess.TimeoutExpired:
+        os.killpg(started.pid, signal.SIGKILL)
 
 
 def _systemd_below(pid: int) -> int:
