@@ -24,7 +24,7 @@ class Artefact(NamedTuple):
 OF_IMAGE = {"buildah": "buildah"} | ({} if os.environ.get("BASE") else {"mmdebstrap": "mmdebstrap"})
 # In the order in which they are built: the Debian package and the image are made around the .pyz.
 ARTEFACTS = (
-    Artefact("wheel", (sys.executable, "-m", "hatchling", "build"), modules=("hatchling",)),
+    Artefact("wheel", ("deploy/wheel/build",)),
     Artefact("pyz", ("deploy/pyz/build",), modules=("cyclonedx_py",)),  # published with a bill of materials
     Artefact("deb", ("deploy/debian/build",), programs={"dpkg-deb": "dpkg"}),
     Artefact("image", ("deploy/image/build",), programs=OF_IMAGE),
@@ -62,7 +62,8 @@ def build_twice(root: Path, artefacts: Sequence[Artefact], directory: Path, epoc
 
 
 def _run(command: Sequence[str], directory: Path, umask: int, variables: Mapping[str, str]) -> None:
-    done = subprocess.run(command, cwd=directory, umask=umask, env={**os.environ, **variables}, stdin=subprocess.DEVNULL)
+    environ = {"PYTHON": sys.executable, **os.environ, **variables}
+    done = subprocess.run(command, cwd=directory, umask=umask, env=environ, stdin=subprocess.DEVNULL)
     if done.returncode != 0:
         raise BuildFailed(f"{' '.join(command)} failed with status {done.returncode}")
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def build(*command: str, cwd: Path = ROOT, **env: str) -> None:
 def pyz() -> Path:
     """The one file, built from the checkout."""
     assert "\ndeploy/pyz/build\n" in (ROOT / "docs/install.md").read_text()
-    build("deploy/pyz/build")
+    build("deploy/pyz/build", PYTHON=sys.executable)
     return ROOT / "dist/tunnelctl.pyz"
 
 

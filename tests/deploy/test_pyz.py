@@ -2,6 +2,7 @@
 
 import fcntl
 import filecmp
+import json
 import os
 import re
 import shutil
@@ -93,7 +94,7 @@ def name(pyz: Path) -> str:
 
 @pytest.fixture(scope="module")
 def clones(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two clones of the last commit, made with different umasks. They have no environment of their own with shiv."""
+    """Two clones of the last commit, made with different umasks."""
     directories = [tmp_path_factory.mktemp(name) for name in ("one", "another")]
     for directory, umask in zip(directories, (0o022, 0o077), strict=True):
         subprocess.run(["git", "clone", "-q", ROOT, directory], check=True, umask=umask, timeout=RUN_SECONDS)
@@ -107,8 +108,7 @@ def next_version(clones: list[Path], tmp_path_factory: pytest.TempPathFactory) -
     shutil.copytree(clones[0], clone, dirs_exist_ok=True)
     module = clone / "tunnelctl/__init__.py"
     module.write_text(module.read_text().replace(__version__, "9.9.9"))
-    (clone / ".venv").symlink_to(sys.prefix)  # which has shiv
-    build("deploy/pyz/build", cwd=clone)
+    build("deploy/pyz/build", cwd=clone, PYTHON=sys.executable)
     return clone / "dist/tunnelctl.pyz"
 
 
@@ -120,6 +120,17 @@ def test_two_builds_of_a_commit_are_identical(clones: list[Path]) -> None:
     build("sh", "-c", "umask 077 && deploy/pyz/build", cwd=clones[1], PYTHON=sys.executable, TZ="Asia/Tokyo", LC_ALL="C")
     one, another = (clone / "dist/tunnelctl.pyz" for clone in clones)
     assert filecmp.cmp(one, another, shallow=False)
+
+
+def test_its_tools_are_the_pinned_ones(pyz: Path) -> None:
+    """Whatever others this machine has: shiv and hatchling each leave their version in what they make."""
+    text = (ROOT / "deploy/tools/requirements.txt").read_text()
+    pinned = dict(re.findall(r"^(\S+)==(\S+) ", text, re.MULTILINE))
+    with ZipFile(pyz) as outer, outer.open("packages.zip") as packed, ZipFile(packed) as inner:
+        made = json.loads(inner.read("environment.json"))
+        wheel = inner.read(f"site-packages/tunnelctl-{__version__}.dist-info/WHEEL").decode()
+    assert made["shiv_version"] == pinned["shiv"]
+    assert f"\nGenerator: hatchling {pinned['hatchling']}\n" in wheel
 
 
 def test_nothing_in_it_is_compiled_or_knows_where_it_was_built(pyz: Path) -> None:

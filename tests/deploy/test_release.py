@@ -3,6 +3,7 @@
 import filecmp
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -234,10 +235,33 @@ def test_a_distribution_without_its_licence_is_not_bundled(tmp_path: Path) -> No
         licences.part(tmp_path / "bare-1.0.dist-info")
 
 
+@pytest.mark.artefact
+def test_a_tool_with_another_hash_is_not_installed(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "deploy/tools", tmp_path / "tools")
+    requirements = tmp_path / "tools/requirements.txt"
+    changed = re.sub(r"(?<=sha256:)\w+", "0" * 64, requirements.read_text())
+    requirements.write_text(changed)
+    command = [tmp_path / "tools/environment", tmp_path / "venv"]
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHON": sys.executable}, capture_output=True, text=True, timeout=BUILD_SECONDS
+    )
+    assert done.returncode == 1
+    assert "DO NOT MATCH THE HASHES" in done.stderr
+    assert not [*tmp_path.glob("venv/lib/*/site-packages/hatchling")]
+
+
 @pytest.fixture(scope="session")
-def source_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tools(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The Python that has the tools of a build."""
+    directory = tmp_path_factory.mktemp("tools")
+    build("deploy/tools/environment", str(directory), PYTHON=sys.executable)
+    return str(directory / "bin/python")
+
+
+@pytest.fixture(scope="session")
+def source_archive(tools: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("sdist")
-    build(sys.executable, "-m", "hatchling", "build", "--target", "sdist", "--directory", str(directory), SOURCE_DATE_EPOCH=EPOCH)
+    build(tools, "-m", "hatchling", "build", "--target", "sdist", "--directory", str(directory), SOURCE_DATE_EPOCH=EPOCH)
     [archive] = directory.iterdir()
     return archive
 
@@ -254,9 +278,9 @@ def test_the_source_archive_alone_installs(source_archive: Path, tmp_path: Path)
 
 
 @pytest.mark.artefact
-def test_it_gives_the_same_wheel(source_archive: Path, tmp_path: Path) -> None:
-    build(sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path), SOURCE_DATE_EPOCH=EPOCH)
-    pip = (sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-build-isolation")
+def test_it_gives_the_same_wheel(tools: str, source_archive: Path, tmp_path: Path) -> None:
+    build(tools, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path), SOURCE_DATE_EPOCH=EPOCH)
+    pip = (tools, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-build-isolation")
     build(*pip, "--wheel-dir", str(tmp_path / "from"), str(source_archive), cwd=tmp_path, SOURCE_DATE_EPOCH=EPOCH)
     [wheel] = tmp_path.glob("*.whl")
     assert os.listdir(tmp_path / "from") == [wheel.name]
