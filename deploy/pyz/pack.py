@@ -1,9 +1,9 @@
-"""Packs what shiv has made into the .pyz, behind a program that starts faster: `python pack.py SHIV.pyz OUTPUT VERSION`.
+"""Packs what shiv has made into the .pyz, behind a program that starts faster: `python pack.py SHIV.pyz OUTPUT VERSION SOURCES`.
 
 At each start Python reads the list of a zip's entries, in Python. shiv's file has 1,200 of them, so here it is one entry of an
-outer zip, which has nothing besides but what unpacks it. Instructions of a whole `connect`, in millions: 84 with the installed
-script, 99 with the .pyz, of which runpy takes most of the difference. With shiv's file as it is, there were 206 more than with the
-.pyz. Until the first byte: 18.5 and 21.1 ms.
+outer zip, which has nothing besides but what unpacks it, and the hash of sources.py. Instructions of a whole `connect`, in
+millions: 84 with the installed script, 99 with the .pyz, of which runpy takes most of the difference. With shiv's file as it is,
+there were 206 more than with the .pyz. Until the first byte: 18.5 and 21.1 ms.
 """
 
 import io
@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 INTERPRETER = b"#!/usr/bin/env python3\n"
 
 
-def pack(made: Path, output: Path, version: str) -> None:
+def pack(made: Path, output: Path, version: str, sources: str) -> None:
     """Writes the .pyz. Nothing in it is compressed a second time, and all has the date that shiv gave."""
     with ZipFile(made) as shiv:
         name = f"{version}-{json.loads(shiv.read('environment.json'))['build_id'][:16]}"
@@ -31,6 +31,7 @@ def pack(made: Path, output: Path, version: str) -> None:
             "__main__.py": start,
             "unpack.py": (HERE / "unpack.py").read_bytes(),
             **{entry: shiv.read(entry) for entry in shiv.namelist() if entry.startswith("_bootstrap/")},
+            "sources": sources.encode(),
             "packages.zip": made.read_bytes(),
         }
     packed = io.BytesIO()  # so that its offsets count from its own start: `python3 -m zipapp` may change the line before that
@@ -52,4 +53,4 @@ def compiled(source: bytes) -> bytes:
 
 
 if __name__ == "__main__":
-    pack(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    pack(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])

@@ -70,7 +70,7 @@ def refuse(needs: str) -> None:
 if sys.platform == "win32":
     refuse("on Windows: it needs Linux, macOS or a BSD, for example Linux in WSL (wsl --install)")
 if sys.version_info < (3, 11):  # noqa: UP036 - the file does not stop anybody from starting it with an older one
-    refuse(f"with {sys.executable}, which is Python {sys.version_info[0]}.{sys.version_info[1]}: it needs 3.11 or newer")
+    refuse(f"with {sys.executable}, which is Python {sys.version_info[0]}.{sys.version_info[1]}: it needs 3.11 or later")
 sys.path[0] = unpacked() + "/site-packages"  # in place of the .pyz
 # The variable PYTHONDONTWRITEBYTECODE is about other directories. If it applied to this one, each start would compile.
 sys.dont_write_bytecode = False

@@ -3,10 +3,12 @@
 import configparser
 import hashlib
 import json
+import os
 import re
 import shlex
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -81,11 +83,28 @@ def test_two_builds_are_the_same(deb: Path) -> None:
 
 @artefact
 @pytest.mark.peer("dpkg-deb")
-def test_a_file_of_other_sources_is_refused(deb: Path, tmp_path: Path) -> None:
-    copy = 'cp -a deploy tunnelctl man completions docs dist LICENSE *.md "$1" && cd "$1"'
-    script = f"{copy} && echo >>tunnelctl/status.py && deploy/debian/build"
-    with pytest.raises(AssertionError, match=r"dist/tunnelctl\.pyz has been built from other sources"):
-        build("/bin/sh", "-ec", script, "sh", str(tmp_path), SOURCE_DATE_EPOCH="1")
+def test_it_is_built_from_the_sources_as_they_are(deb: Path, tmp_path: Path) -> None:
+    """A .pyz that has been built from others is built again, even if its version is the same."""
+    copy = 'cp -a deploy tunnelctl man completions docs dist LICENSE *.md pyproject.toml "$1" && cd "$1"'
+    script = f"{copy} && ln -s '{sys.prefix}' .venv && echo '# changed' >>tunnelctl/status.py && deploy/debian/build"
+    build("/bin/sh", "-ec", script, "sh", str(tmp_path), SOURCE_DATE_EPOCH="1700000000")
+    (changed,) = (tmp_path / "dist").glob("*.deb")
+    subprocess.run([path_of("dpkg-deb"), "-x", changed, tmp_path / "tree"], check=True, timeout=SECONDS)
+    assert (tmp_path / "tree/usr/lib/tunnelctl/tunnelctl/status.py").read_text().endswith("# changed\n")
+    pyz = (tmp_path / "dist/tunnelctl.pyz").stat()
+    build("deploy/pyz/build", "--if-stale", cwd=tmp_path, SOURCE_DATE_EPOCH="1700000000")
+    assert (tmp_path / "dist/tunnelctl.pyz").stat() == pyz
+
+
+@pytest.mark.parametrize("script", ["pyz", "debian", "image"])
+def test_without_git_a_build_says_what_it_needs(script: str, tmp_path: Path) -> None:
+    build("/bin/sh", "-ec", 'cp -a deploy "$1"', "sh", str(tmp_path))
+    environ = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"}
+    command = [tmp_path / "deploy" / script / "build"]
+    done = subprocess.run(command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS)
+    assert done.returncode == 1
+    assert done.stderr.endswith(f"deploy/{script}/build: needs git and a clone, or SOURCE_DATE_EPOCH\n")
+    assert not (tmp_path / "dist").exists()
 
 
 @artefact

@@ -434,7 +434,7 @@ def test_each_python_can_start_it(pyz: Path, tmp_path: Path, version: str) -> No
 def test_an_older_python_is_told_so(pyz: Path, tmp_path: Path, version: str) -> None:
     done = started_by(version, pyz, tmp_path, "--version")
     assert done.returncode == 78
-    assert re.fullmatch(rb"tunnelctl: cannot run with \S+, which is Python 3\.\d+: it needs 3\.11 or newer\n", done.stderr)
+    assert re.fullmatch(rb"tunnelctl: cannot run with \S+, which is Python 3\.\d+: it needs 3\.11 or later\n", done.stderr)
     assert os.listdir(tmp_path) == []
 
 
