@@ -44,9 +44,10 @@ class BuildFailed(Exception):
 def missing(artefact: Artefact) -> list[str]:
     """What the artefact requires and this machine does not have, each with the command that installs it."""
     modules = [name for name in artefact.modules if importlib.util.find_spec(name) is None]
+    programs = [(program, package) for program, package in artefact.programs.items() if not shutil.which(program)]
     return [
-        *(f"the Python module {name}: pip install '.[deploy]'" for name in modules),
-        *(f"{program}: apt-get install {package}" for program, package in artefact.programs.items() if not shutil.which(program)),
+        *(f"the Python module {name} is missing: {sys.executable} -m pip install '.[deploy]'" for name in modules),
+        *(f"{program} is missing: apt-get install {package}" for program, package in programs),
     ]
 
 

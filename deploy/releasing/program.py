@@ -12,13 +12,15 @@ from .artefacts import ARTEFACTS, Artefact, BuildFailed
 
 ROOT = Path(__file__).parents[2]
 DESCRIPTION = """\
-Build what a release publishes: source archive, wheel, tunnelctl.pyz, Debian package and image.
-Everything is built twice, in two clones of this commit that differ in directory, umask, time
-zone and locale, and must be the same, byte by byte. The result replaces dist/, with a bill of
-materials (CycloneDX), the licences of what is bundled, and SHA256SUMS.
+Build what a release publishes: source archive, wheel, tunnelctl.pyz, Debian
+package and image. Everything is built twice, in two clones of this commit that
+differ in directory, umask, time zone and locale, and must be the same, byte by
+byte. The result replaces dist/, with a bill of materials (CycloneDX), the
+licences of what is bundled, and SHA256SUMS.
 
-Without --dry-run, the commit must be ready for a release: a dated section in CHANGELOG.md,
-nothing unreleased, a tag. Nothing is uploaded in either case: deploy/github/release.yml does that.
+Without --dry-run, the commit must be ready for a release: a dated section in
+CHANGELOG.md, nothing unreleased, a tag. Nothing is uploaded in either case:
+deploy/github/release.yml does that.
 """
 
 
@@ -43,11 +45,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _release(dry_run: bool, wanted: Sequence[Artefact]) -> int:
     if uncommitted := readiness.uncommitted(ROOT):
-        return _failed(f"there are changes that no commit has:\n{uncommitted}")
+        return _failed(f"uncommitted changes:\n{uncommitted}")
     obstacles = [*readiness.obstacles(ROOT)]
     if faults := [*readiness.faults(ROOT), *([] if dry_run else obstacles)]:
         return _failed(*faults)
-    lacking = [f"{artefact.name} was not built, for want of {what}" for artefact in wanted for what in artefacts.missing(artefact)]
+    lacking = [f"{artefact.name} was not built: {what}" for artefact in wanted for what in artefacts.missing(artefact)]
     possible = [artefact for artefact in wanted if not artefacts.missing(artefact)]
     if faults := [*(_build(possible) if possible else ()), *lacking]:
         return _failed(*faults)

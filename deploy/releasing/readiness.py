@@ -46,7 +46,7 @@ def faults(root: Path) -> Iterator[str]:
 
 
 def uncommitted(root: Path) -> str:
-    """The changes that no commit has, as git lists them; "" if there are none."""
+    """The uncommitted changes, as git lists them; "" if there are none."""
     return git(root, "status", "--porcelain")
 
 

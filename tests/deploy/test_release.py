@@ -115,10 +115,10 @@ def release(clone: Path, *words: str, **env: str) -> "subprocess.CompletedProces
     )
 
 
-def test_changes_that_no_commit_has_are_refused(clone: Path) -> None:
+def test_uncommitted_changes_are_refused(clone: Path) -> None:
     (clone / "new.txt").touch()
     done = release(clone, "--dry-run")
-    assert (done.returncode, done.stderr) == (1, "deploy/release: there are changes that no commit has:\n?? new.txt\n")
+    assert (done.returncode, done.stderr) == (1, "deploy/release: uncommitted changes:\n?? new.txt\n")
 
 
 def test_without_dry_run_the_commit_must_be_a_release(clone: Path) -> None:
@@ -136,7 +136,7 @@ def test_without_a_program_the_artefact_is_left_out(clone: Path, tmp_path: Path)
     (tmp_path / "git").symlink_to(path_of("git"))
     done = release(clone, "--dry-run", "--only", "image", PATH=str(tmp_path))
     assert done.returncode == 1
-    assert "deploy/release: image was not built, for want of buildah: apt-get install buildah\n" in done.stderr
+    assert "deploy/release: image was not built: buildah is missing: apt-get install buildah\n" in done.stderr
 
 
 def test_without_git_there_is_no_release(clone: Path, tmp_path: Path) -> None:
@@ -153,13 +153,14 @@ def test_help_names_each_artefact(clone: Path) -> None:
     done = release(clone, "--help")
     assert done.returncode == 0
     assert "{wheel,pyz,deb,image}" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) < 80
 
 
 def test_what_is_missing_is_named_with_its_remedy() -> None:
     artefact = Artefact("x", (), modules=("no_such_module", "sys"), programs={"no-such-program": "its-package", "sh": "dash"})
     assert artefacts.missing(artefact) == [
-        "the Python module no_such_module: pip install '.[deploy]'",
-        "no-such-program: apt-get install its-package",
+        f"the Python module no_such_module is missing: {sys.executable} -m pip install '.[deploy]'",
+        "no-such-program is missing: apt-get install its-package",
     ]
 
 
