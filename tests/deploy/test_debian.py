@@ -9,6 +9,7 @@ import shlex
 import socket
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ import pytest
 from man.source.man import pages
 from tests.deploy.conftest import ROOT, build
 from tests.deploy.debian import ENVIRON, NEXT, STRICT, SUCCESSOR, USER, Tree, allow, copied, put
+from tests.deploy.fleet.machines import documented
 from tests.peers.process import end, path_of
 from tests.peers.scripted import ScriptedServer, echo
 from tunnelctl import __version__
@@ -54,6 +56,20 @@ def test_the_units_agree() -> None:
     assert words[:4] == ["/usr/bin/tunnelctl", "serve", "--listen", f"fd:{SOCKET['FileDescriptorName']}"]
     assert (SERVICE["User"], SERVICE["Group"]) == (USER, USER)
     assert SOCKET["ListenStream"].startswith("127.0.0.1:")
+
+
+def test_the_standalone_service_differs_only_in_its_socket() -> None:
+    ours, other = ((SOURCE / "systemd" / f"{name}.service").read_text() for name in ("tunnelctl", "tunnelctl-standalone"))
+    assert other.partition("[Service]")[2] == ours.partition("[Service]")[2].replace(" --listen fd:proxy", "")
+    assert unit("tunnelctl-standalone.service")["Unit"]["Conflicts"].split() == ["tunnelctl.socket", "tunnelctl.service"]
+
+
+def test_its_settings_for_a_fleet_are_the_flags_of_the_command_there() -> None:
+    text = (ROOT / "docs/fleet.md").read_text()
+    (block,) = re.findall(r"^```toml\n(\[defaults\]\n.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    settings = {"policy": "/etc/tunnelctl/policy.toml", **tomllib.loads(block)["defaults"]}
+    flags = [word for name, value in settings.items() for word in (f"--{name}", *([] if value is True else [str(value)]))]
+    assert sorted(flags) == sorted(documented()[2:])
 
 
 def test_the_service_has_every_protection_of_the_manuals_unit() -> None:

@@ -40,7 +40,7 @@ MAIN = "systemctl show -p MainPID --value tunnelctl"
 
 
 def test_systemd_accepts_the_units_and_rates_the_service_as_protected(machine: Machine) -> None:
-    done = machine.run("systemd-analyze verify --man=no tunnelctl.socket tunnelctl.service")
+    done = machine.run("systemd-analyze verify --man=no tunnelctl.socket tunnelctl.service tunnelctl-standalone.service")
     assert (done.stdout, done.stderr) == ("", "")
     done = machine.run("XDG_RUNTIME_DIR=/run HOME=/root systemd-analyze verify --user --man=no tunnelctl-forward@work.service")
     assert "tunnelctl" not in done.stderr
@@ -62,6 +62,19 @@ def test_systemd_starts_the_service_on_the_first_connection_reloads_and_stops_it
     assert machine.run("exec timeout 20 python3 -", stdin=HEALTH).stdout == "HTTP/1.1 200\n"
     machine.run("systemctl stop tunnelctl.socket tunnelctl.service")
     assert machine.run("systemctl show -p Result --value tunnelctl.service").stdout == "success\n"
+
+
+def test_the_standalone_service_opens_the_port_itself(machine: Machine) -> None:
+    """In place of the socket, which it closes."""
+    units = "tunnelctl.socket tunnelctl.service tunnelctl-standalone.service"
+    machine.run("systemctl restart tunnelctl.socket")
+    machine.run(ASK, stdin="1")
+    machine.run("systemctl enable --now tunnelctl-standalone")
+    assert machine.run(f"systemctl is-active {units} || true").stdout.split() == ["inactive", "inactive", "active"]
+    assert machine.run(ASK, stdin="through the proxy").stdout == "through the proxy"
+    machine.run("systemctl reload tunnelctl-standalone")
+    machine.run("systemctl disable --now tunnelctl-standalone")
+    assert machine.run("systemctl show -p Result --value tunnelctl-standalone").stdout == "success\n"
 
 
 # What curl would do.
