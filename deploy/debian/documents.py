@@ -1,7 +1,9 @@
-"""Writes what a Debian package says about itself: its changelog and its copyright file.
+"""Writes what a Debian package says about itself: its changelog, its copyright file, and the documentation in it.
 
 documents.py changelog CHANGELOG.md VERSION MAINTAINER   in the format of deb-changelog(5)
 documents.py copyright LICENSE DIRECTORY                 in the format "1.0"; DIRECTORY has the installed distributions
+documents.py readme docs/install.md DIRECTORY            README.Debian: the section about the package, without how it is built
+documents.py page docs/PAGE.md DIRECTORY                 a page; DIRECTORY has the documentation of the package
 """
 
 import os
@@ -141,13 +143,35 @@ def paragraphs(texts: list[str]) -> str:
     return "\n".join(f" {line.expandtabs().rstrip()}" if line.strip() else " ." for line in lines)
 
 
+# --- documentation
+
+
+def debian_readme(text: str) -> str:
+    section = text.partition("\n## Debian\n")[2].partition("\n## ")[0]
+    return "tunnelctl for Debian\n\n###" + section.partition("\n###")[2]
+
+
+def relinked(text: str, shipped: set[str]) -> str:
+    """Points links of a page to the files beside it. Of a link to a file that the package does not have, the words stay."""
+
+    def link(found: re.Match[str]) -> str:
+        words, file, fragment = found.groups()
+        name = Path(file).name
+        return f"[{words}]({name}{fragment})" if not name or name in shipped else words
+
+    return re.sub(r"\[([^\]]+)\]\((?!https?:)([^)#]*)(#?[^)]*)\)", link, text)
+
+
 def main(what: str, file: str, *words: str) -> None:
     text = Path(file).read_text("utf-8")
     if what == "changelog":
         version, maintainer = words
         sys.stdout.write(changelog(text, version, maintainer, int(os.environ["SOURCE_DATE_EPOCH"])))
-    else:
+    elif what == "copyright":
         sys.stdout.write(copyright_file(text, Path(*words)))
+    else:
+        shipped = {entry.name for entry in Path(*words).iterdir()}
+        sys.stdout.write(relinked(debian_readme(text) if what == "readme" else text, shipped))
 
 
 main(*sys.argv[1:])

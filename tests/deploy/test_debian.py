@@ -141,6 +141,17 @@ def test_everything_that_is_bundled_has_its_licence(deb: Path, tmp_path: Path) -
     assert set(missing) == ours
 
 
+@artefact
+def test_links_in_its_documentation_lead_somewhere(deb: Path, tmp_path: Path) -> None:
+    subprocess.run([path_of("dpkg-deb"), "-x", deb, tmp_path], check=True, timeout=SECONDS)
+    doc = tmp_path / "usr/share/doc/tunnelctl"
+    pages = [*doc.glob("*.md"), doc / "README.Debian"]
+    links = [link for page in pages for link in re.findall(r"\]\(([^)#]+)", page.read_text()) if "://" not in link]
+    assert {"usage.md", "fleet.md", "check.svg"} <= {*links}
+    assert [link for link in links if not (doc / link).is_file()] == []
+    assert "sudo systemctl enable --now tunnelctl.socket" in (doc / "README.Debian").read_text()
+
+
 # --- in a Debian without systemd
 
 
