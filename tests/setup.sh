@@ -113,7 +113,7 @@ pip_install() {
 make_venv() {
     local directory=$1 python=$2
     if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
-        echo "$python is no Python from 3.11 on; name another: PYTHON=python3.12 tests/run" >&2
+        echo "$python is not Python 3.11 or later; name another: PYTHON=python3.12 tests/run" >&2
         return 1
     fi
     if ! "$python" -c 'import ensurepip' 2>/dev/null; then

@@ -2,7 +2,7 @@
 
     python -m tests.bench [WHAT] [--quick] [--rounds N] [--at-once N] [--json FILE]
 
-from the project's directory, with any Python from 3.11 on and a C compiler. WHAT is connect, tls, serve, features, fairness,
+from the project's directory, with Python 3.11 or later and a C compiler. WHAT is connect, tls, serve, features, fairness,
 forward, http2, control or all; tls, http2 and control also need trustme, and http2 the headers of OpenSSL (Debian: libssl-dev).
 It prints Markdown tables and a verdict on each target to stdout, progress to stderr, and writes every sample as JSON (default:
 build/bench.json). --quick takes about two minutes and is for a look; figures to quote come from a full run (about ten minutes)

@@ -133,6 +133,11 @@ def test_its_tools_are_the_pinned_ones(pyz: Path) -> None:
     assert f"\nGenerator: hatchling {pinned['hatchling']}\n" in wheel
 
 
+def test_an_interpreter_that_is_no_recent_python_is_refused(clones: list[Path]) -> None:
+    with pytest.raises(AssertionError, match=r"^deploy/pyz/build: false is not Python 3\.11 or later; name another: PYTHON="):
+        build("deploy/pyz/build", cwd=clones[0], PYTHON="false")
+
+
 def test_nothing_in_it_is_compiled_or_knows_where_it_was_built(pyz: Path) -> None:
     with ZipFile(pyz) as outer, outer.open("packages.zip") as packed, ZipFile(packed) as inner:
         contents = {entry: inner.read(entry) for entry in inner.namelist()}
