@@ -46,8 +46,9 @@ def debian_tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     tree, settings = directory / "tree", directory / "apt.conf"
     # The mirrors of this machine, and how it reaches them. Proxies may be in either.
     settings.write_bytes(subprocess.run(["apt-config", "dump", "Acquire"], stdout=subprocess.PIPE, check=True).stdout)
+    # It mounts /proc, /sys and /dev/shm in the tree. If it were killed, they would stay; in a namespace of its own they go with it.
     build(
-        path_of("mmdebstrap"), "--variant=minbase", "--include=python3", f"--aptopt={settings}",
+        path_of("unshare"), "--mount", path_of("mmdebstrap"), "--variant=minbase", "--include=python3", f"--aptopt={settings}",
         _codename(), str(tree), *_sources(),
     )  # fmt: skip
     yield tree
