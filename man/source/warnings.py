@@ -26,6 +26,7 @@ WARNINGS = (
     "file of client authorities {path}: a certificate is not valid before {time}",
     "file of client authorities {path}: the certificate of {subject} has expired: it was valid until {time}",
     "file of client authorities {path}: the certificate of {subject} is not valid before {time}",
+    "files were replaced, and are not read again: SIGHUP is ignored, as nohup makes it",
     "git already has a core.sshCommand, and uses only the last one: these lines replace it (name all hosts in one call)",
     "git:// URLs go without {list}: git gives core.gitProxy no flags; "
     "there the environment or the settings file has the proxy and its login",
