@@ -32,9 +32,13 @@ def request(target: str, stream: int, flags: int = Flag.END_HEADERS) -> bytes:
 
 
 class Abuser:
-    """A connection that sends anything. What the proxy sends is read only inside its methods, and not at all unless `reads`."""
+    """A connection that sends anything. What the proxy sends is read only inside its methods, and not at all unless `reads`.
 
-    def __init__(self, port: int, *settings: tuple[int, int], reads: bool = True) -> None:
+    earlier: the connections that the log had before it, of which one may have had the same port
+    """
+
+    def __init__(self, port: int, *settings: tuple[int, int], reads: bool = True, earlier: frozenset[str] = frozenset()) -> None:
+        self.earlier = earlier
         self.reads, self.frames = reads, list[Frame]()
         self.lost = False
         self._partial = bytearray()
@@ -183,14 +187,18 @@ class Attacked:
         self.port, self.pid = serve.port, serve.process.pid
 
     def abuser(self, *settings: tuple[int, int], reads: bool = True) -> Abuser:
-        return Abuser(self.port, *settings, reads=reads)
+        return Abuser(self.port, *settings, reads=reads, earlier=frozenset(record["connection"] for record in self.records()))
 
     def records(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self._log.read_text().rpartition("\n")[0].splitlines()]
 
+    def records_of(self, abuser: Abuser) -> list[dict[str, Any]]:
+        found = [record for record in self.records() if record["client"] == abuser.name]
+        return [record for record in found if record["connection"] not in abuser.earlier]
+
     def decisions(self, abuser: Abuser) -> list[int]:
         """The statuses in the records of its requests, and of the connection itself."""
-        return [record["status"] for record in self.records() if record["client"] == abuser.name and record["event"] != "closed"]
+        return [record["status"] for record in self.records_of(abuser) if record["event"] != "closed"]
 
     def wait_for_decision(self, abuser: Abuser, status: int) -> None:
         wait_until(lambda: status in self.decisions(abuser), SECONDS, f"a record with {status}")

@@ -9,7 +9,7 @@ import pytest
 from tests.peers.http2 import Flag, Frame, Kind, frame
 from tests.peers.process import resident, wait_until
 from tests.peers.scripted import Conversation, ScriptedServer
-from tests.security.abuse import Attacked, attacked, request
+from tests.security.abuse import Abuser, Attacked, attacked, request
 from tests.server.harness import SECONDS
 
 IDLE_SECONDS = 2
@@ -47,14 +47,14 @@ def test_downloads_that_are_not_read(window: int, scene: Attacked) -> None:
 
             def ended() -> bool:
                 grown.append(resident(scene.pid) - before)
-                return causes(scene, abuser.name) == ["idle"] * STREAMS
+                return causes(scene, abuser) == ["idle"] * STREAMS
 
             wait_until(ended, SECONDS, "the end of the tunnels")
             assert max(grown) < HELD
 
 
-def causes(scene: Attacked, client: str) -> list[str]:
-    return [record["cause"] for record in scene.records() if record["client"] == client and record["event"] == "closed"]
+def causes(scene: Attacked, abuser: Abuser) -> list[str]:
+    return [record["cause"] for record in scene.records_of(abuser) if record["event"] == "closed"]
 
 
 def test_uploads_to_a_target_that_does_not_read(scene: Attacked) -> None:
