@@ -51,7 +51,7 @@ class _NamedTuple(tuple):  # type: ignore[type-arg]
         return cls(*values)
 
     def _replace(self, /, **changes: object) -> Self:
-        made = type(self)._make(map(changes.pop, self._fields, self))
+        made = tuple.__new__(type(self), map(changes.pop, self._fields, self))
         if changes:
             raise ValueError(f"Got unexpected field names: {list(changes)!r}")
         return made
