@@ -91,7 +91,7 @@ DRAINING = Family("tunnelctl_draining", "gauge", "1 while open tunnels may finis
 RELOADED = Family(
     "tunnelctl_last_reload_successful",
     "gauge",
-    "1 if what is in force is what the files said when they were last read; 0 if there was a mistake in them.",
+    "1 if the last reading of the files succeeded; 0 if it did not, so that an earlier version is in force.",
 )
 ALL = (*FAMILIES, BUILD, STARTED, CERTIFICATE, RULES, MOST_TUNNELS, DRAINING, RELOADED)
 
