@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,17 @@ def listener() -> Iterator[socket.socket]:
         yield listening
 
 
+@contextmanager
+def connected(listener: socket.socket, family: socket.AddressFamily) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """A client, of IPv4 or of IPv4 in IPv6, and the connection that was accepted."""
+    host = "127.0.0.1" if family == socket.AF_INET else "::ffff:127.0.0.1"
+    with socket.socket(family) as client:
+        client.connect((host, listener.getsockname()[1]))
+        accepted, _ = listener.accept()
+        with accepted:
+            yield client, accepted
+
+
 def uid_of_peer(accepted: socket.socket) -> int | None:
     async def main() -> int | None:
         return await TCPOwners().uid_of_peer(accepted)
@@ -77,12 +89,8 @@ def uid_of_peer(accepted: socket.socket) -> int | None:
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["ipv4", "mapped"])
 def test_a_connection_of_this_user(listener: socket.socket, family: socket.AddressFamily) -> None:
     """A JVM uses a socket of IPv6 for IPv4 too."""
-    host = "127.0.0.1" if family == socket.AF_INET else "::ffff:127.0.0.1"
-    with socket.socket(family) as client:
-        client.connect((host, listener.getsockname()[1]))
-        accepted, _ = listener.accept()
-        with accepted:
-            assert uid_of_peer(accepted) == os.geteuid()
+    with connected(listener, family) as (_, accepted):
+        assert uid_of_peer(accepted) == os.geteuid()
 
 
 @linux
@@ -188,14 +196,10 @@ def macos(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["ipv4", "mapped"])
 def test_lsof_shows_a_connection_of_this_user(listener: socket.socket, family: socket.AddressFamily, macos: None) -> None:
     assert tcp_owner.is_available()
-    host = "127.0.0.1" if family == socket.AF_INET else "::ffff:127.0.0.1"
-    with socket.socket(family) as client:
-        client.connect((host, listener.getsockname()[1]))
-        accepted, _ = listener.accept()
-        with accepted:
-            assert uid_of_peer(accepted) == os.geteuid()
-            client.close()
-            assert uid_of_peer(accepted) is None
+    with connected(listener, family) as (client, accepted):
+        assert uid_of_peer(accepted) == os.geteuid()
+        client.close()
+        assert uid_of_peer(accepted) is None
 
 
 @pytest.mark.peer("lsof")
