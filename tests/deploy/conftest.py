@@ -87,5 +87,5 @@ def installed(debian_tree: Path, deb: Path, tmp_path_factory: pytest.TempPathFac
     """A Debian in which apt has installed the package, and what shows its parts. Tests leave it as it was."""
     with copied(debian_tree, tmp_path_factory.mktemp("installed")) as tree:
         put(tree, deb)
-        tree.install(f"/root/{deb.name}", "bash-completion", "logrotate", "man-db")
+        tree.install(f"/srv/{deb.name}", "bash-completion", "logrotate", "man-db")
         yield tree

@@ -19,9 +19,9 @@ ENVIRON = {"PATH": PATH, "LANG": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
 
 USER = "_tunnelctl"  # of the service
 NEXT = f"{__version__}.1"
-# Makes /root/new.deb, of the next version: its settings differ.
+# Makes /srv/new.deb, of the next version: its settings differ.
 SUCCESSOR = f"""
-cd /root
+cd /srv
 dpkg-deb -R tunnelctl_*.deb new
 sed -i 's/^Version: .*/Version: {NEXT}/' new/DEBIAN/control
 sed -i 's/^__version__ = .*/__version__ = "{NEXT}"/' new/usr/lib/tunnelctl/tunnelctl/__init__.py
@@ -116,14 +116,14 @@ class Tree:
         return {path for path in found if path not in BACKUPS}
 
 
-UNSTABLE = ("/proc", "/root", "/run", "/tmp", "/var/cache", "/var/lib/apt", "/var/log/apt")
+UNSTABLE = ("/proc", "/root", "/run", "/srv", "/tmp", "/var/cache", "/var/lib/apt", "/var/log/apt")
 BACKUPS = {f"/etc/{name}-" for name in ("passwd", "group", "shadow", "gshadow", "subuid", "subgid")}
 BACKUPS |= {f"/var/lib/dpkg/{name}" for name in ("status-old", "diversions-old", "available")}
 BACKUPS |= {"/var/log/dpkg.log", "/etc/resolv.conf"}
 
 
 def put(tree: Tree, deb: Path) -> None:
-    (tree.root / "root" / deb.name).write_bytes(deb.read_bytes())
+    (tree.root / "srv" / deb.name).write_bytes(deb.read_bytes())
 
 
 def allow(tree: Tree, target: str) -> None:

@@ -316,13 +316,13 @@ def test_it_is_upgraded_removed_and_purged(debian_tree: Path, deb: Path, tmp_pat
         tree.install("adduser")
         put(tree, deb)
         before = tree.files()
-        tree.run("dpkg -i /root/*.deb")
+        tree.run("dpkg -i /srv/*.deb")
         allow(tree, "127.0.0.1:1")
         changed = (tree.root / "etc/tunnelctl/policy.toml").read_text()
         (tree.root / "var/log/tunnelctl/access.json").write_text("{}\n")
         tree.run(f"chown -R {USER}: /var/log/tunnelctl")
         tree.run(SUCCESSOR)
-        tree.run("dpkg --force-confdef --force-confold -i /root/new.deb")
+        tree.run("dpkg --force-confdef --force-confold -i /srv/new.deb")
         assert tree.run("tunnelctl --version").stdout == f"tunnelctl {NEXT}\n"
         assert (tree.root / "etc/tunnelctl/policy.toml").read_text() == changed
         assert (tree.root / "etc/tunnelctl/config.toml").read_text().endswith("# new\n")
@@ -336,6 +336,6 @@ def test_it_is_upgraded_removed_and_purged(debian_tree: Path, deb: Path, tmp_pat
         }  # fmt: skip
         tree.run("dpkg -P tunnelctl")
         assert tree.files() - before == set()
-        tree.run("dpkg -i /root/new.deb && tunnelctl --version && dpkg -P tunnelctl")
+        tree.run("dpkg -i /srv/new.deb && tunnelctl --version && dpkg -P tunnelctl")
         assert tree.files() - before == set()
         assert before - tree.files() == set()

@@ -121,7 +121,7 @@ def test_an_upgrade_restarts_what_runs_and_a_removal_stops_it(machine: Machine) 
     machine.run(ASK, stdin="before")
     before = machine.run(MAIN).stdout
     machine.run(SUCCESSOR)
-    machine.run("dpkg --force-confold -i /root/new.deb", seconds=SECONDS * 2)
+    machine.run("dpkg --force-confold -i /srv/new.deb", seconds=SECONDS * 2)
     assert machine.run(MAIN).stdout not in (before, "0\n")
     assert machine.run("systemctl is-enabled tunnelctl.socket").stdout == "enabled\n"
     assert machine.run(ASK, stdin="after").stdout == "after"
