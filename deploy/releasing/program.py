@@ -74,7 +74,8 @@ def _build(possible: Sequence[Artefact]) -> Sequence[str]:
         differing = [*artefacts.differences(one, other)]
         if any(artefact.name == "pyz" for artefact in possible):
             _describe(one, Path(name), epoch)
-        _keep(one)
+        if not differing:
+            _keep(one)
     return differing
 
 
