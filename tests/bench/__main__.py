@@ -46,6 +46,8 @@ http2     tunnels/s CONNECT, one byte echoed, END_STREAM both ways, 16 of them u
 control   start     as with connect: by way of serve in the clear, of serve behind TLS, and of the control socket of a forward to
                     the latter
 
+A direct connection, and a loop of splice(2) in C that checks nothing, are the limit, and count as no peer.
+
 tunnelctl serves with a policy, its access log on a file and its default deadlines. The peers have an access rule, no log, and
 one worker each.
 """

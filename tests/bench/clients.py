@@ -4,7 +4,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tests.bench.workshop import Plan, Table, Unavailable, Workshop, say
+from tests.bench.workshop import DIRECT, SPLICE, Plan, Table, Unavailable, Workshop, say
 from tests.peers.process import end, which
 
 GIB = 1 << 30
@@ -18,6 +18,7 @@ ONLY_STARTED = {BARE, PYZ}
 Commands = dict[str, list[str]]
 
 PLAIN = "connect -x http://127.0.0.1:{proxy} target.test {port}"
+SPLICE_LOOP = "connect {proxy} target.test:{port}"
 # As their manuals say, with nothing tuned; nc with -N, without which it never ends.
 PEERS: dict[str, str] = {
     "nc -N": "nc -N -X connect -x 127.0.0.1:{proxy} target.test {port}",
@@ -56,6 +57,13 @@ def commands_of(workshop: Workshop, table: Table, ours: str, peers: dict[str, st
         else:
             table.missing[name] = "not installed"
     return found
+
+
+def straight(workshop: Workshop, plan: Plan, table: Table, port: int) -> None:
+    """Takes the same bulk over a connection to the targets of the scripted proxy, without a client."""
+    for direction in ("down", "up"):
+        figures = workshop.sample("straight", direction, port, plan.stream)
+        table.add(DIRECT, **{f"{direction}_gibs": plan.stream / GIB / figures["bulk"]})
 
 
 class Bench:
@@ -124,12 +132,16 @@ def add_pyz(commands: Commands, workshop: Workshop, table: Table) -> None:
 def measure(workshop: Workshop, plan: Plan, table: Table) -> None:
     commands = commands_of(workshop, table, PLAIN, PEERS)
     add_pyz(commands, workshop, table)
+    commands[SPLICE] = [str(workshop.splice), *SPLICE_LOOP.split()]
     with scripted_proxy(workshop, plan.stream) as port:
-        measure_each("connect", commands, Bench(workshop, plan, table, proxy=port), plan)
+        bench = Bench(workshop, plan, table, proxy=port)
+        measure_each("connect", commands, bench, plan, lambda: straight(workshop, plan, table, port))
 
 
-def measure_each(name: str, commands: Commands, bench: Bench, plan: Plan) -> None:
+def measure_each(name: str, commands: Commands, bench: Bench, plan: Plan, more: Callable[[], None] = lambda: None) -> None:
+    """more: what is measured in each round beside the commands"""
     commands = bench.probe(commands)
     for number in range(plan.rounds):
         say(f"{name}: round {number + 1} of {plan.rounds}")
         bench.round(commands)
+        more()

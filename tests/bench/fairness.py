@@ -12,10 +12,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tests.bench.proxies import GIB, SETTLE_SECONDS, Proxy, start_all, tree
-from tests.bench.workshop import Plan, Table, Unavailable, Workshop, say
+from tests.bench.workshop import DIRECT, Plan, Table, Unavailable, Workshop, say
 from tests.peers.process import end
 
-NONE = "no proxy"  # what the load itself takes, straight to the targets
 BULK_TUNNELS, SECONDS = 100, 4
 STALLED_READERS, MIB = 20, 1 << 20
 # Bytes that each reader takes before it stalls: none, and enough for the windows to have grown.
@@ -27,7 +26,7 @@ def measure(workshop: Workshop, plan: Plan, table: Table) -> None:
         started = start_all(workshop, table, stack)
         for number in range(1, plan.rounds + 1):
             say(f"fairness: round {number} of {plan.rounds}")
-            _keystrokes(workshop, table, NONE, None)
+            _keystrokes(workshop, table, DIRECT, None)
             for name, proxy in started.items():
                 _keystrokes(workshop, table, name, proxy)
         for number in range(1, plan.idle_rounds + 1):

@@ -8,8 +8,10 @@
  *                                      Ports 11 to 13 do the same once they are spoken to, by an HTTP request or an empty line.
  *                                      On 127.0.0.11, 12 and 13 the same port is those targets, and asks for no CONNECT
  *   load run exit|start|down|up SIZE CMD...   start CMD with pipes as stdin and stdout and time it
+ *   load straight down|up PORT SIZE    the same data without a client, over a connection to the targets of the proxy on PORT
  *   load rate PORT COUNT AT_ONCE       COUNT tunnels through the proxy on PORT: CONNECT, one byte echoed, close
- *                                      (as for hold and bulk, PORT is one of 127.0.0.1, or an IPv4 ADDRESS:PORT)
+ *                                      (as for hold and bulk, PORT is one of 127.0.0.1, or an IPv4 ADDRESS:PORT; for rate and bulk,
+ *                                      0 is no proxy: connections lead straight to the targets)
  *   load hold PORT AT_ONCE             reads numbers from stdin; opens tunnels until that many are held, prints the number
  *   load local PORT COUNT AT_ONCE      COUNT connections to a local port that leads to an echo: one byte and back, close
  *   load down PORT SIZE STREAMS        SIZE bytes, over so many connections to a local port that leads to that target 4
@@ -22,7 +24,7 @@
  */
 #include "load.h"
 
-enum { HEAD_MAX = 4096, PORT_BANNER = 1, PORT_DOWN = 2, PORT_UP = 3, PORT_WANTED = 4, ASKED = 10, TARGET_HOST = 10 };
+enum { PORT_BANNER = 1, PORT_DOWN = 2, PORT_UP = 3, PORT_WANTED = 4, ASKED = 10, TARGET_HOST = 10 };
 
 static in_addr_t proxy_host = INADDR_LOOPBACK;
 
@@ -45,51 +47,6 @@ static struct sockaddr_in proxy_address(int port)
     struct sockaddr_in address = loopback(1, port);
     address.sin_addr.s_addr = htonl(proxy_host);
     return address;
-}
-
-static void send_all(int fd, const char *text)
-{
-    size_t length = strlen(text);
-    if (send(fd, text, length, MSG_NOSIGNAL) != (ssize_t)length)
-        die("send: %s", strerror(errno));
-}
-
-/* SIZE bytes from a socket: MSG_TRUNC lets TCP drop them in the kernel. */
-static void drain(int fd, long long size)
-{
-    while (size > 0) {
-        ssize_t n = recv(fd, NULL, size < BLOCK ? (size_t)size : BLOCK, MSG_TRUNC);
-        if (n <= 0)
-            die("recv: %s with %lld bytes to go", n ? strerror(errno) : "end of stream", size);
-        size -= n;
-    }
-}
-
-/* Reads a head to its exact end: it peeks, so that the bytes behind it stay in the socket. */
-static void read_head(int fd, char *head)
-{
-    for (;;) {
-        ssize_t n = recv(fd, head, HEAD_MAX, MSG_PEEK);
-        if (n <= 0)
-            die("no head: %s", n ? strerror(errno) : "end of stream");
-        head[n] = 0;
-        char *end = strstr(head, "\r\n\r\n");
-        if (end) {
-            end[4] = 0;
-            if (recv(fd, head, end + 4 - head, 0) < 0)
-                die("recv: %s", strerror(errno));
-            return;
-        }
-        if (n == HEAD_MAX)
-            die("a head of more than %d bytes", HEAD_MAX);
-        usleep(100);
-    }
-}
-
-static void check_status(const char *head)
-{
-    if (strncmp(head, "HTTP/1.", 7) || strncmp(head + 8, " 2", 2))
-        die("the proxy answered %.*s", (int)strcspn(head, "\r\n"), head);
 }
 
 /* ---- proxy: scripted, one client at a time ---- */
@@ -178,29 +135,6 @@ static void proxy(long long size)
 
 /* ---- run: one client between two pipes ---- */
 
-struct pipes {
-    int feed, answer; /* our ends of the client's stdin and stdout */
-};
-
-static struct pipes start(char **argv)
-{
-    int in[2], out[2];
-    if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC))
-        die("pipe: %s", strerror(errno));
-    child = fork();
-    if (child == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        signal(SIGPIPE, SIG_DFL);
-        dup2(in[0], 0);
-        dup2(out[1], 1);
-        execvp(argv[0], argv);
-        _exit(127);
-    }
-    close(in[0]);
-    close(out[1]);
-    return (struct pipes){in[1], out[0]};
-}
-
 static void expect_byte(int fd)
 {
     char byte;
@@ -234,15 +168,6 @@ static void feed(int fd, long long size)
     }
 }
 
-/* CPU seconds that the client has used so far. */
-static double cpu_of_child(void)
-{
-    clockid_t clock;
-    if (clock_getcpuclockid(child, &clock))
-        die("clock_getcpuclockid: %s", strerror(errno));
-    return seconds(clock);
-}
-
 static double cpu_in_all(const struct rusage *usage)
 {
     const struct timeval *user = &usage->ru_utime, *system = &usage->ru_stime;
@@ -254,7 +179,7 @@ static void run(const char *mode, long long size, char **argv)
 {
     struct rusage usage;
     double begun = now(), first = 0, bulk = 0, start_cpu = 0;
-    struct pipes pipes = start(argv);
+    struct pipes pipes = start_client(argv);
     if (strcmp(mode, "exit")) {
         if (write(pipes.feed, "\r\n\r\n", 4) != 4) /* this side speaks at once, as ssh does; ports 11 to 13 wait for it */
             die("write: %s", strerror(errno));
@@ -278,6 +203,23 @@ static void run(const char *mode, long long size, char **argv)
         first = now();
     printf("{\"first\": %.6f, \"bulk\": %.6f, \"start_cpu\": %.6f, ", first - begun, bulk, start_cpu);
     printf("\"cpu\": %.6f, \"rss\": %ld}\n", cpu_in_all(&usage) - start_cpu, usage.ru_maxrss);
+}
+
+/* What a client between two pipes cannot surpass. */
+static void straight(bool down, int port, long long size)
+{
+    int fd = connect_to(loopback(TARGET_HOST + (down ? PORT_DOWN : PORT_UP), port), 0);
+    char byte;
+    if (recv(fd, &byte, 1, 0) != 1)
+        die("the target does not answer");
+    double begun = now();
+    if (down)
+        drain(fd, size - 1);
+    else
+        pour(fd, size);
+    if (!down && recv(fd, &byte, 1, 0) != 1)
+        die("the target ended before all had come");
+    printf("{\"bulk\": %.6f}\n", now() - begun);
 }
 
 /* ---- rate and hold: generator and echo target in one loop, which leaves the other core to the proxy ---- */
@@ -310,7 +252,8 @@ static void drop(int fd)
 
 static void open_tunnel(void)
 {
-    struct sockaddr_in proxy = proxy_address(load.proxy_port);
+    int host = 1 + load.opened % ADDRESSES;
+    struct sockaddr_in proxy = load.proxy_port ? proxy_address(load.proxy_port) : loopback(host, load.target_port);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0 || (connect(fd, (struct sockaddr *)&proxy, sizeof proxy) && errno != EINPROGRESS))
         die("connect: %s", strerror(errno));
@@ -460,6 +403,7 @@ static void rate(int proxy_port, long count, long at_once)
 {
     double done, begun;
     prepare(proxy_port);
+    load.local = !proxy_port;
     begun = now();
     turn(count, at_once, 0, &done);
     printf("{\"tunnels\": %ld, \"seconds\": %.6f}\n", count, done - begun);
@@ -546,6 +490,20 @@ static void hold(int proxy_port, long at_once)
     }
 }
 
+/* A tunnel to a target on this machine; proxy port 0 leads straight there. */
+static int tunnel(int proxy_port, int target_port, int receive_buffer)
+{
+    char head[HEAD_MAX + 1];
+    int fd = connect_to(proxy_port ? proxy_address(proxy_port) : loopback(1, target_port), receive_buffer);
+    if (proxy_port) {
+        snprintf(head, sizeof head, "CONNECT 127.0.0.1:%d HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n", target_port, target_port);
+        send_all(fd, head);
+        read_head(fd, head);
+        check_status(head);
+    }
+    return fd;
+}
+
 /* ---- bulk: one tunnel, both ends blocking, in two processes ---- */
 
 static void bulk(int proxy_port, long long size)
@@ -560,14 +518,7 @@ static void bulk(int proxy_port, long long size)
             pour(far, size);
         _exit(0);
     }
-    struct sockaddr_in proxy = proxy_address(proxy_port);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (connect(fd, (struct sockaddr *)&proxy, sizeof proxy))
-        die("connect: %s", strerror(errno));
-    snprintf(head, sizeof head, "CONNECT 127.0.0.1:%d HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n", target_port, target_port);
-    send_all(fd, head);
-    read_head(fd, head);
-    check_status(head);
+    int fd = tunnel(proxy_port, target_port, 0);
     double begun = now();
     send_all(fd, "d");
     drain(fd, size);
@@ -576,31 +527,6 @@ static void bulk(int proxy_port, long long size)
 }
 
 /* ---- fair and stall: targets that pour into whatever takes it, in a process of their own ---- */
-
-static int connect_to(struct sockaddr_in address, int receive_buffer)
-{
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (receive_buffer) /* before connect(): the window is announced with the SYN */
-        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address))
-        die("connect: %s", strerror(errno));
-    no_delay(fd);
-    return fd;
-}
-
-/* A tunnel to a target on this machine; proxy port 0 leads straight there. */
-static int tunnel(int proxy_port, int target_port, int receive_buffer)
-{
-    char head[HEAD_MAX + 1];
-    int fd = connect_to(loopback(1, proxy_port ? proxy_port : target_port), receive_buffer);
-    if (proxy_port) {
-        snprintf(head, sizeof head, "CONNECT 127.0.0.1:%d HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n", target_port, target_port);
-        send_all(fd, head);
-        read_head(fd, head);
-        check_status(head);
-    }
-    return fd;
-}
 
 /* Starts a target in a child process; its port. */
 static int start_target(void (*serve)(int listener))
@@ -730,6 +656,8 @@ int main(int argc, char **argv)
     alarm(TIME_LIMIT);
     if (argc >= 5 && !strcmp(argv[1], "run"))
         run(argv[2], atoll(argv[3]), argv + 4);
+    else if (argc == 5 && !strcmp(argv[1], "straight"))
+        straight(!strcmp(argv[2], "down"), atoi(argv[3]), atoll(argv[4]));
     else if (argc == 5 && !strcmp(argv[1], "rate"))
         rate(proxy_at(argv[2]), atol(argv[3]), atol(argv[4]));
     else if (argc == 5 && !strcmp(argv[1], "local"))

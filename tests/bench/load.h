@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -24,7 +25,11 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TIME_LIMIT = 90, ADDRESSES = 16, BLOCK = 1 << 20, KEYSTROKES = 100000, KEYSTROKE_PAUSE = 5000 /* microseconds */ };
+#pragma GCC diagnostic ignored "-Wunused-function" /* each program uses a part of this */
+
+enum {
+    TIME_LIMIT = 90, HEAD_MAX = 4096, ADDRESSES = 16, BLOCK = 1 << 20, KEYSTROKES = 100000, KEYSTROKE_PAUSE = 5000 /* microseconds */,
+};
 
 static pid_t child;
 
@@ -126,6 +131,17 @@ static void pour(int fd, long long size)
     close(memory);
 }
 
+/* SIZE bytes from a socket: MSG_TRUNC lets TCP drop them in the kernel. */
+static void drain(int fd, long long size)
+{
+    while (size > 0) {
+        ssize_t n = recv(fd, NULL, size < BLOCK ? (size_t)size : BLOCK, MSG_TRUNC);
+        if (n <= 0)
+            die("recv: %s with %lld bytes to go", n ? strerror(errno) : "end of stream", size);
+        size -= n;
+    }
+}
+
 static int by_size(const void *one, const void *other)
 {
     double difference = *(const double *)one - *(const double *)other;
@@ -142,4 +158,85 @@ static long raise_descriptor_limit(void)
     if (setrlimit(RLIMIT_NOFILE, &limit))
         die("setrlimit: %s", strerror(errno));
     return limit.rlim_max;
+}
+
+/* ---- a connection, and the heads of HTTP on it ---- */
+
+static int connect_to(struct sockaddr_in address, int receive_buffer)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (receive_buffer) /* before connect(): the window is announced with the SYN */
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address))
+        die("connect: %s", strerror(errno));
+    no_delay(fd);
+    return fd;
+}
+
+static void send_all(int fd, const char *text)
+{
+    size_t length = strlen(text);
+    if (send(fd, text, length, MSG_NOSIGNAL) != (ssize_t)length)
+        die("send: %s", strerror(errno));
+}
+
+/* Reads a head to its exact end: it peeks, so that the bytes behind it stay in the socket. */
+static void read_head(int fd, char *head)
+{
+    for (;;) {
+        ssize_t n = recv(fd, head, HEAD_MAX, MSG_PEEK);
+        if (n <= 0)
+            die("no head: %s", n ? strerror(errno) : "end of stream");
+        head[n] = 0;
+        char *end = strstr(head, "\r\n\r\n");
+        if (end) {
+            end[4] = 0;
+            if (recv(fd, head, end + 4 - head, 0) < 0)
+                die("recv: %s", strerror(errno));
+            return;
+        }
+        if (n == HEAD_MAX)
+            die("a head of more than %d bytes", HEAD_MAX);
+        usleep(100);
+    }
+}
+
+static void check_status(const char *head)
+{
+    if (strncmp(head, "HTTP/1.", 7) || strncmp(head + 8, " 2", 2))
+        die("the proxy answered %.*s", (int)strcspn(head, "\r\n"), head);
+}
+
+/* ---- a client between two pipes ---- */
+
+struct pipes {
+    int feed, answer; /* our ends of the client's stdin and stdout */
+};
+
+static struct pipes start_client(char **argv)
+{
+    int in[2], out[2];
+    if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC))
+        die("pipe: %s", strerror(errno));
+    child = fork();
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        signal(SIGPIPE, SIG_DFL);
+        dup2(in[0], 0);
+        dup2(out[1], 1);
+        execvp(argv[0], argv);
+        _exit(127);
+    }
+    close(in[0]);
+    close(out[1]);
+    return (struct pipes){in[1], out[0]};
+}
+
+/* CPU seconds that the client has used so far. */
+static double cpu_of_child(void)
+{
+    clockid_t clock;
+    if (clock_getcpuclockid(child, &clock))
+        die("clock_getcpuclockid: %s", strerror(errno));
+    return seconds(clock);
 }

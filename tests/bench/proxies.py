@@ -13,7 +13,7 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
-from tests.bench.workshop import Plan, Table, Unavailable, Workshop, last_line, say
+from tests.bench.workshop import DIRECT, SPLICE, Plan, Table, Unavailable, Workshop, last_line, say
 from tests.peers.process import Daemon, end, which
 
 GIB = 1 << 30
@@ -154,7 +154,11 @@ def _lines(settings: Mapping[str, Any], indent: int) -> str:
     return f"\n{' ' * indent}".join(f"{key}: {json.dumps(value)}" for key, value in settings.items())
 
 
-RECIPES: dict[str, Recipe] = {OURS: tunnelctl, "tinyproxy": tinyproxy, "squid": squid, "Envoy": envoy}
+def splice_loop(workshop: Workshop, directory: Path) -> Command:
+    return lambda port: [str(workshop.splice), "serve", str(port)]
+
+
+RECIPES: dict[str, Recipe] = {OURS: tunnelctl, "tinyproxy": tinyproxy, "squid": squid, "Envoy": envoy, SPLICE: splice_loop}
 
 
 class Proxy:
@@ -293,6 +297,13 @@ class Bench:
         gib = self._plan.bulk / GIB
         self._table.add(name, bulk_gibs=gib / figures["seconds"], bulk_cpu=(proxy.cpu() - before) / gib)
 
+    def straight(self) -> None:
+        """The same load on connections to the targets, without a proxy."""
+        figures = self._workshop.sample("rate", 0, self._plan.tunnels, self._plan.at_once)
+        self._table.add(DIRECT, tunnels_s=self._plan.tunnels / figures["seconds"])
+        figures = self._workshop.sample("bulk", 0, self._plan.bulk)
+        self._table.add(DIRECT, bulk_gibs=self._plan.bulk / GIB / figures["seconds"])
+
     def idle(self, name: str, proxy: Proxy) -> None:
         """More and more tunnels that have carried a byte and now lie still."""
         base = proxy.rss_kib()
@@ -345,6 +356,7 @@ def measure(workshop: Workshop, plan: Plan, table: Table) -> None:
             for number in range(1, plan.rounds + 1):
                 say(f"serve: round {number} of {plan.rounds}")
                 bench.busy_round(started)
+                bench.straight()
     except Unavailable as failure:  # a proxy that had ended before it was told to; its samples have failed already
         table.note_failure("one of the proxies", "at the end", failure)
     for number in range(1, plan.idle_rounds + 1):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.bench import clients, control, fairness, features, forward, http2, proxies
-from tests.bench.workshop import Plan, Table
+from tests.bench.workshop import LIMITS, Plan, Table
 
 Medians = dict[str, dict[str, float]]
 
@@ -245,7 +245,7 @@ def measured(name: str, target: Target, figures: Medians) -> tuple[float, str] |
     rivals = {
         program: metrics[target.metric]
         for program, metrics in figures.items()
-        if target.metric in metrics and (program == target.against or not target.against) and program != OURS[name]
+        if target.metric in metrics and (program == target.against or not target.against) and program not in (OURS[name], *LIMITS)
     }
     if not rivals:
         return None

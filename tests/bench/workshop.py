@@ -16,6 +16,10 @@ from typing import NamedTuple, Self
 INSTALL_SECONDS = 300
 SAMPLE_SECONDS = 120  # load.c gives up after 90
 
+# What bounds all programs, and is none that anybody would use in their place: no target is held against it.
+DIRECT, SPLICE = "direct connection", "splice loop in C"
+LIMITS = frozenset({DIRECT, SPLICE})
+
 
 class Plan(NamedTuple):
     """How much of everything; sizes are in bytes."""
@@ -97,6 +101,10 @@ class Workshop:
             return self._compile("http2", "-lssl", "-lcrypto")
         except subprocess.CalledProcessError:
             raise Unavailable("http2.c cannot be compiled; are the headers of OpenSSL there?") from None
+
+    @cached_property
+    def splice(self) -> Path:
+        return self._compile("splice")
 
     def sample(self, *arguments: object, program: Path | None = None) -> dict[str, float]:
         """One run of a C helper, load.c if no other; raises Unavailable with the last that its client, and then it, said."""
