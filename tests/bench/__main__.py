@@ -3,10 +3,10 @@
     python -m tests.bench [WHAT] [--quick] [--rounds N] [--at-once N] [--json FILE]
 
 from the project's directory, with Python 3.11 or later and a C compiler. WHAT is connect, tls, serve, features, fairness,
-forward, http2, control or all; tls, http2 and control also need trustme, and http2 the headers of OpenSSL (Debian: libssl-dev).
-It prints Markdown tables and a verdict on each target to stdout, progress to stderr, and writes every sample as JSON (default:
-build/bench.json). --quick takes about two minutes and is for a look; figures to quote come from a full run (about ten minutes)
-on a machine with nothing else to do.
+forward, http2, control, keystrokes or all; tls, http2 and control also need trustme, and http2 and keystrokes need the headers of
+OpenSSL (Debian: libssl-dev). It prints Markdown tables and a verdict on each target to stdout, progress to stderr, and writes every
+sample as JSON (default: build/bench.json). --quick takes about two minutes and is for a look; figures to quote come from a full run
+(about ten minutes) on a machine with nothing else to do.
 
 What is measured is the console script as `pip install` puts it into a fresh virtual environment, not the checkout.
 Peers are taken as they are installed (Debian: netcat-openbsd ncat socat corkscrew connect-proxy proxytunnel tinyproxy-bin
@@ -46,6 +46,13 @@ http2     tunnels/s CONNECT, one byte echoed, END_STREAM both ways, 16 of them u
 control   start     as with connect: by way of serve in the clear, of serve behind TLS, and of the control socket of a forward to
                     the latter
 
+keystrokes          messages of 1, 100 and 1,400 bytes to an echo and back
+          alone     one after the other without a pause, everything on one core: what a program adds to the direct connection is
+                    what it takes itself
+          beside    at random moments, while one bulk stream goes down through the same process (connect and its like: through
+                    another one), on all cores
+          CPU       of the program, for one round trip
+
 A direct connection, and a loop of splice(2) in C that checks nothing, are the limit, and count as no peer.
 
 tunnelctl serves with a policy, its access log on a file and its default deadlines. The peers have an access rule, no log, and
@@ -57,13 +64,13 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.bench import clients, control, fairness, features, forward, http2, proxies, report, tls
+from tests.bench import clients, control, fairness, features, forward, http2, keystrokes, proxies, report, tls
 from tests.bench.workshop import Plan, Workshop, say
 
 FULL = Plan(rounds=5, idle_rounds=3, starts=20, stream=2 << 30, tunnels=20_000, bulk=4 << 30)
 QUICK = Plan(rounds=2, idle_rounds=1, starts=8, stream=512 << 20, tunnels=5_000, bulk=1 << 30)
 ROOT = Path(__file__).parents[2]
-CHOICES = ("connect", "tls", "serve", "features", "fairness", "forward", "http2", "control", "all")
+CHOICES = ("connect", "tls", "serve", "features", "fairness", "forward", "http2", "control", "keystrokes", "all")
 
 
 def parse(words: list[str] | None = None) -> argparse.Namespace:
@@ -106,6 +113,8 @@ def main() -> int:
             http2.measure(workshop, result.plan, result.table)
         if arguments.what in ("control", "all"):
             control.measure(workshop, result.plan, result.table("control"))
+        if arguments.what in ("keystrokes", "all"):
+            keystrokes.measure(workshop, result.plan, result.table)
     result.machine["load average after"] = report.load_average()
     report.write_json(result, arguments.json)
     say(f"samples in {arguments.json}")

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -78,8 +78,10 @@ def serve_threads(work: Callable[..., None], *more: object) -> None:
 
 # ---- the programs: the argument list for a local port, a proxy and a target ----
 
+Recipe = Callable[[Workshop, int, str, str], list[str]]
 
-def ours(*more: str) -> Callable[[Workshop, int, str, str], list[str]]:
+
+def ours(*more: str) -> Recipe:
     def command(workshop: Workshop, port: int, proxy: str, goal: str) -> list[str]:
         return [str(workshop.tunnelctl()), "forward", "-q", "-x", f"http://{proxy}", "-L", f"{port}:{goal}", *more]
 
@@ -107,16 +109,18 @@ def installed(program: str) -> str:
     return path
 
 
-RECIPES = {OURS: ours(), WARM: ours("--warm", "8"), SOCAT: socat, "proxytunnel": proxytunnel, "pproxy": pproxy}
+RECIPES: dict[str, Recipe] = {OURS: ours(), WARM: ours("--warm", "8"), SOCAT: socat, "proxytunnel": proxytunnel, "pproxy": pproxy}
 
 
 @contextmanager
-def running(workshop: Workshop, name: str, proxy: str, goal: str) -> Iterator[proxies.Proxy]:
+def running(
+    workshop: Workshop, name: str, proxy: str, goal: str, recipes: Mapping[str, Recipe] = RECIPES
+) -> Iterator[proxies.Proxy]:
     """The program with its local port, which has carried a byte."""
     log = workshop.directory / f"{name.replace(' ', '-')}.log"
 
     def command(port: int) -> list[str]:
-        return workshop.leashed(RECIPES[name](workshop, port, proxy, goal))
+        return workshop.leashed(recipes[name](workshop, port, proxy, goal))
 
     try:
         with Daemon(command, log, workshop.environment, end_with=signal.SIGKILL) as daemon:

@@ -7,6 +7,8 @@
  *                                          to a connection, or fewer if its SETTINGS say so
  *   http2 down|up WAY PORT SIZE            SIZE bytes in one stream
  *   http2 keys WAY PORT down|up SECONDS    keystrokes in one stream while another one of the connection carries all it can
+ *   http2 pingpong WAY PORT SIZE COUNT SECONDS alone|beside
+ *                                          round trips in one stream, as in pingpong.c; the bulk beside it is another stream, down
  *
  * It is no client to copy: requests are literals that no table keeps, and of an answer only :status is read.
  */
@@ -820,17 +822,19 @@ static void bulk(bool down, long long size)
     printf("{\"seconds\": %.6f}\n", took);
 }
 
-/* ---- keys: two streams of a connection ---- */
+/* ---- keys and pingpong: one or two streams of a connection ---- */
 
 static double times[KEYSTROKES], pressed, next_key;
-static long typed;
+static long typed, wanted = KEYSTROKES;
+static size_t key_size = 1, key_came; /* bytes of a keystroke; those of it that have come back */
+static int (*key_pause)(void);        /* microseconds until the next one */
 static bool waiting;
 static long long carried; /* bytes of the bulk stream */
 enum { KEYS_STREAM, BULK_STREAM };
 
 static void echo_for_ever(int fd, long long unused)
 {
-    char bytes[64];
+    char bytes[CHUNK];
     ssize_t n;
     (void)unused;
     while ((n = recv(fd, bytes, sizeof bytes, 0)) > 0)
@@ -870,12 +874,15 @@ static void on_key_or_bulk(struct connection *c, long number, const uint8_t *byt
         carried += length;
         return;
     }
-    if (!waiting || length != 1)
-        die("%zu bytes came back of a keystroke", length);
+    key_came += length;
+    if (!waiting || key_came > key_size)
+        die("%zu bytes came back of a keystroke", key_came);
+    if (key_came < key_size)
+        return;
     waiting = false;
-    next_key = now() + KEYSTROKE_PAUSE / 1e6;
-    if (typed < KEYSTROKES)
+    if (typed < wanted)
         times[typed++] = now() - pressed;
+    next_key = now() + key_pause() / 1e6;
 }
 
 static void type_if_due(void)
@@ -883,8 +890,9 @@ static void type_if_due(void)
     if (waiting || now() < next_key)
         return;
     waiting = true;
+    key_came = 0;
     pressed = now();
-    add_data(load.connection, KEYS_STREAM, "k", 1, false);
+    add_data(load.connection, KEYS_STREAM, block, key_size, false);
 }
 
 static void type_and_send(void)
@@ -895,7 +903,7 @@ static void type_and_send(void)
 
 static void run_until(double end)
 {
-    while (now() < end) {
+    while (now() < end && typed < wanted) {
         on.turn();
         flush(load.connection);
         double left = waiting ? 1 : next_key - now();
@@ -903,37 +911,89 @@ static void run_until(double end)
     }
 }
 
-static void keys(bool down, double duration)
+static int even_pause(void)
 {
-    int echoed = start_target(echo_for_ever, 0), other = child, bulk = start_target(down ? pour_for_ever : drain_for_ever, 0);
+    return KEYSTROKE_PAUSE;
+}
+
+/* Else each keystroke would come at the same point of a turn of the proxy's loop. */
+static int random_pause(void)
+{
+    return random() % PINGPONG_PAUSE;
+}
+
+static int no_pause(void)
+{
+    return 0;
+}
+
+static void open_stream_for(int port)
+{
+    ask_once_greeted(port);
+    while (load.connection->streams[load.connection->opened - 1].phase != OPEN)
+        wait_once(-1);
+}
+
+/* Opens the streams of an echo and, unless its port is 0, of bulk. */
+static void open_streams(int echoed, int bulk)
+{
     int limit = CHUNK;
-    memset(block, 'x', sizeof block);
+    memset(block, 'k', sizeof block);
     load.window = WINDOW_BESIDE_KEYS;
-    on.established = down ? open_keys_or_bulk : open_keys_or_upload;
     on.data = on_key_or_bulk;
     on.ended = never_ends;
     open_connection();
     /* What lies unsent in our own socket before a keystroke is not the proxy's delay. */
     setsockopt(load.connection->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &limit, sizeof limit);
-    ask_once_greeted(echoed);
-    ask_once_greeted(bulk);
-    while (!started || load.connection->streams[KEYS_STREAM].phase != OPEN)
-        wait_once(-1);
-    on.turn = down ? type_if_due : type_and_send;
+    open_stream_for(echoed);
+    if (bulk)
+        open_stream_for(bulk);
+}
+
+static void type_for(double duration, bool bulk)
+{
     run_until(now() + 0.3); /* until the windows have grown */
+    long warm_up = typed;
     typed = 0;
     long long before = carried;
     double begun = now();
     run_until(begun + duration);
     double took = now() - begun;
-    if (waiting && typed < KEYSTROKES)
+    if (waiting && typed < wanted)
         times[typed++] = now() - pressed; /* one that is not answered takes at least as long */
-    if (!typed || carried == before)
+    if (!typed || (bulk && carried == before))
         die("%ld keystrokes, %lld bytes in %.1f s", typed, carried - before, took);
     qsort(times, typed, sizeof *times, by_size);
-    printf("{\"bytes\": %lld, \"seconds\": %.6f, \"keys\": %ld, \"p50\": %.6f, \"p99\": %.6f, \"worst\": %.6f}\n", carried - before, took,
-           typed, times[typed / 2], times[typed * 99 / 100], times[typed - 1]);
+    printf("{\"bytes\": %lld, \"seconds\": %.6f, \"trips\": %ld, \"all_trips\": %ld, ", carried - before, took, typed, typed + warm_up);
+    printf("\"p50\": %.7f, \"p99\": %.7f, \"p999\": %.7f, \"worst\": %.7f}\n", times[typed / 2], times[typed * 99 / 100],
+           times[typed * 999 / 1000], times[typed - 1]);
     fflush(stdout);
+}
+
+static void keys(bool down, double duration)
+{
+    int echoed = start_target(echo_for_ever, 0), other = child, bulk = start_target(down ? pour_for_ever : drain_for_ever, 0);
+    key_pause = even_pause;
+    on.established = down ? open_keys_or_bulk : open_keys_or_upload;
+    open_streams(echoed, bulk);
+    on.turn = down ? type_if_due : type_and_send;
+    type_for(duration, true);
+    kill(child, SIGKILL);
+    kill(other, SIGKILL);
+}
+
+static void pingpong(long size, long count, double duration, bool beside)
+{
+    int echoed = start_target(echo_for_ever, 0), other = child, bulk = beside ? start_target(pour_for_ever, 0) : 0;
+    if (size < 1 || size > FRAME_MAX || count < 1 || count > KEYSTROKES)
+        die("a size of %ld bytes or a number of %ld is not supported", size, count);
+    key_size = size;
+    wanted = count;
+    key_pause = beside ? random_pause : no_pause;
+    on.established = open_keys_or_bulk;
+    open_streams(echoed, bulk);
+    on.turn = type_if_due;
+    type_for(duration, beside);
     kill(child, SIGKILL);
     kill(other, SIGKILL);
 }
@@ -956,6 +1016,8 @@ int main(int argc, char **argv)
         bulk(!strcmp(mode, "down"), atoll(argv[4]));
     else if (argc == 6 && !strcmp(mode, "keys"))
         keys(!strcmp(argv[4], "down"), atof(argv[5]));
+    else if (argc == 8 && !strcmp(mode, "pingpong"))
+        pingpong(atol(argv[4]), atol(argv[5]), atof(argv[6]), !strcmp(argv[7], "beside"));
     else
         die("%s: no such program, or wrong use: see the head of http2.c", mode);
     return 0;

@@ -4,9 +4,10 @@
  *
  *   load proxy SIZE                    scripted CONNECT proxy and its target in one; prints its port, lives until killed.
  *                                      CONNECT to port 1: a banner; 2: SIZE bytes down; 3: a byte, SIZE bytes up, a byte.
- *                                      4: as many bytes down as the client asks for.
+ *                                      4: as many bytes down as the client asks for. 5: `e` and all that follows comes back,
+ *                                      or after `p` bytes without end.
  *                                      Ports 11 to 13 do the same once they are spoken to, by an HTTP request or an empty line.
- *                                      On 127.0.0.11, 12 and 13 the same port is those targets, and asks for no CONNECT
+ *                                      On 127.0.0.11 to 15 the same port is those targets, and asks for no CONNECT
  *   load run exit|start|down|up SIZE CMD...   start CMD with pipes as stdin and stdout and time it
  *   load straight down|up PORT SIZE    the same data without a client, over a connection to the targets of the proxy on PORT
  *   load rate PORT COUNT AT_ONCE       COUNT tunnels through the proxy on PORT: CONNECT, one byte echoed, close
@@ -24,7 +25,7 @@
  */
 #include "load.h"
 
-enum { PORT_BANNER = 1, PORT_DOWN = 2, PORT_UP = 3, PORT_WANTED = 4, ASKED = 10, TARGET_HOST = 10 };
+enum { PORT_BANNER = 1, PORT_DOWN = 2, PORT_UP = 3, PORT_WANTED = 4, PORT_KEYS = 5, ASKED = 10, TARGET_HOST = 10 };
 
 static in_addr_t proxy_host = INADDR_LOOPBACK;
 
@@ -72,6 +73,17 @@ static long long wanted(int fd)
     return n == sizeof number ? (long long)be64toh(number) : 0;
 }
 
+/* For keystrokes, and for the bulk beside them: the first octet says which. */
+static void echo_or_pour(int fd)
+{
+    char bytes[64 << 10];
+    ssize_t n = recv(fd, bytes, 1, 0);
+    if (n == 1 && *bytes == 'p')
+        pour(fd, LLONG_MAX);
+    while (n > 0 && send(fd, bytes, n, MSG_NOSIGNAL) == n)
+        n = recv(fd, bytes, sizeof bytes, 0);
+}
+
 /* Does not return to its caller with an error: a client that leaves early is the client's failure, seen by `run`. */
 static void serve_client(int fd, int port, long long size)
 {
@@ -88,6 +100,8 @@ static void serve_client(int fd, int port, long long size)
         pour(fd, size);
     if (port == PORT_WANTED)
         pour(fd, wanted(fd));
+    if (port == PORT_KEYS)
+        echo_or_pour(fd);
     if (port == PORT_UP) {
         send_all(fd, "b");
         drain(fd, size);
@@ -118,7 +132,7 @@ static void proxy(long long size)
 {
     int listener = listen_or_die();
     signal(SIGCHLD, SIG_IGN);
-    for (int port = PORT_BANNER; port <= PORT_UP; port++) {
+    for (int port = PORT_BANNER; port <= PORT_KEYS; port++) {
         int target = try_listen(TARGET_HOST + port, port_of(listener), 0);
         if (target < 0)
             die("listen: %s", strerror(errno));

@@ -28,7 +28,8 @@
 #pragma GCC diagnostic ignored "-Wunused-function" /* each program uses a part of this */
 
 enum {
-    TIME_LIMIT = 90, HEAD_MAX = 4096, ADDRESSES = 16, BLOCK = 1 << 20, KEYSTROKES = 100000, KEYSTROKE_PAUSE = 5000 /* microseconds */,
+    TIME_LIMIT = 90, HEAD_MAX = 4096, ADDRESSES = 16, BLOCK = 1 << 20, KEYSTROKES = 100000,
+    KEYSTROKE_PAUSE = 5000, PINGPONG_PAUSE = 1000 /* microseconds; the latter at most */
 };
 
 static pid_t child;

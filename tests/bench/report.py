@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.bench import clients, control, fairness, features, forward, http2, proxies
+from tests.bench import clients, control, fairness, features, forward, http2, keystrokes, proxies
 from tests.bench.workshop import LIMITS, Plan, Table
 
 Medians = dict[str, dict[str, float]]
@@ -58,6 +58,16 @@ HTTP2_COLUMNS = (
     Column("up_p99", "p99", 1),
     Column("up_beside", "GiB/s meanwhile", 2),
 )
+# How long a message took there and back, by its size. What is measured beside it depends on the load.
+KEYSTROKE_COLUMNS = tuple(
+    Column(f"{quantile}_{size}", head, 1)
+    for size in keystrokes.SIZES
+    for quantile, head in zip(keystrokes.QUANTILES, (f"{size:,} B, p50, µs", "p99", "p99.9"), strict=True)
+)
+KEYSTROKE_LAST = {
+    keystrokes.ALONE: Column("cpu_1", "CPU µs for 1 B", 1),
+    keystrokes.BESIDE: Column("gibs_1", "GiB/s beside 1 B", 2),
+}
 COLUMNS = {
     "connect": CLIENT_COLUMNS,
     "tls": CLIENT_COLUMNS,
@@ -102,6 +112,7 @@ COLUMNS = {
         Column("start_cpu_ms", "CPU, ms", 1),
         Column("beyond_ms", "beyond the one in the clear, ms", 1),
     ),
+    **{name: (*KEYSTROKE_COLUMNS, KEYSTROKE_LAST[load]) for (_, load), name in keystrokes.TABLES.items()},
 }
 
 
@@ -163,6 +174,7 @@ TARGETS = {
         Target("beyond_ms", "start by a control socket beyond that in the clear, ms", 2, False, "number"),
         Target("start_ms", "start by a control socket, × behind TLS", 1, False, control.TLS),
     ),
+    **dict.fromkeys(keystrokes.TABLES.values(), ()),
 }
 OURS = {
     "connect": clients.OURS,
@@ -174,6 +186,7 @@ OURS = {
     "http2": http2.OURS,
     "http2-tls": http2.OURS_TLS,
     "control": control.CONTROL,
+    **{name: keystrokes.OURS[group] for (group, _), name in keystrokes.TABLES.items()},
 }
 
 # Whose versions stand below the tables.

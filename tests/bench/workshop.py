@@ -103,6 +103,10 @@ class Workshop:
             raise Unavailable("http2.c cannot be compiled; are the headers of OpenSSL there?") from None
 
     @cached_property
+    def pingpong(self) -> Path:
+        return self._compile("pingpong")
+
+    @cached_property
     def splice(self) -> Path:
         return self._compile("splice")
 
