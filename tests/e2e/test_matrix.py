@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers.process import end, tcp_rows, wait_until
+from tests.peers.process import end, has_keepalive_timer, wait_until
 from tests.peers.program import MODULE, SOON, at_end_soon, connect, environment, read_soon, run, started
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, sample
 from tests.portable.removal import of_linux
@@ -527,13 +527,6 @@ def test_keepalive_follows_its_flag(seconds: str, on: int, idle: int | None) -> 
         assert tunnel.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == on
         if idle is not None:
             assert tunnel.getsockopt(socket.IPPROTO_TCP, of_linux(socket, "TCP_KEEPIDLE")) == idle
-
-
-def has_keepalive_timer(local_port: int) -> bool:
-    """Whether the kernel shows a keepalive timer (kind 02) on the connection from `local_port`."""
-    timers = [row[5] for row in tcp_rows() if row[1].endswith(f":{local_port:04X}") and row[3] == "01"]
-    assert len(timers) == 1
-    return timers[0].startswith("02:")
 
 
 def test_keepalive_runs_on_the_socket_of_a_relayed_tunnel() -> None:

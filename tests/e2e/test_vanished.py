@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from tests.peers.deaf import make_deaf
+from tests.peers.process import has_keepalive_timer, wait_until
 from tests.peers.program import SOON, Forward, Serve, patched, started
 from tests.peers.scripted import Conversation, ScriptedServer
 from tests.server.harness import Client
@@ -54,6 +55,16 @@ def test_serve_gives_up_a_target_that_vanishes(workers: str) -> None:
     serve = Serve("--keepalive", "1", "--workers", workers, program=patched(SHORT))
     with ScriptedServer(script) as target, serve as proxy, Client(("127.0.0.1", proxy.port)).tunnel(target.authority) as client:
         is_reset(client.sock, script)
+
+
+def test_serve_probes_a_silent_target() -> None:
+    def script(peer: Conversation) -> None:
+        peer.wait_gone()
+
+    with ScriptedServer(script) as target, Serve("--keepalive", "1") as proxy:
+        with Client(("127.0.0.1", proxy.port)).tunnel(target.authority):
+            port = target.conversations[0].sock.getpeername()[1]
+            wait_until(lambda: has_keepalive_timer(port), SOON, "a keepalive timer")
 
 
 def test_forward_gives_up_a_proxy_that_vanishes() -> None:

@@ -28,11 +28,11 @@ def test_postponing_a_deadline_repeatedly_keeps_one_heap_entry(clock: Clock) -> 
     async def main() -> None:
         with move_on_after(10) as scope:
             for _ in range(1000):
-                scope.deadline = current_time() + 10
+                scope.reschedule(current_time() + 10)
                 assert entries() == 1
             for _ in range(50):
                 await sleep(9)
-                scope.deadline = current_time() + 10
+                scope.reschedule(current_time() + 10)
             assert entries() == 1
             await sleep(math.inf)
         assert scope.cancelled_caught
@@ -45,7 +45,7 @@ def test_postponing_a_deadline_repeatedly_keeps_one_heap_entry(clock: Clock) -> 
 def test_a_deadline_moved_earlier_expires_at_the_new_time(clock: Clock) -> None:
     async def main() -> None:
         with move_on_after(100) as scope:
-            scope.deadline = current_time() + 1
+            scope.reschedule(current_time() + 1)
             await sleep(math.inf)
         assert scope.cancelled_caught
         assert clock.now == 1001
@@ -58,7 +58,7 @@ def test_deadlines_moved_earlier_leave_no_heap_entries_behind(clock: Clock) -> N
         for _ in range(20):
             with move_on_after(1000) as scope:
                 for nearer in range(999, 0, -1):
-                    scope.deadline = current_time() + nearer
+                    scope.reschedule(current_time() + nearer)
                 assert entries() < 600
         assert entries() < 600
         with pytest.raises(TooSlowError), fail_after(10):
@@ -71,10 +71,10 @@ def test_deadlines_moved_earlier_leave_no_heap_entries_behind(clock: Clock) -> N
 def test_a_deadline_can_be_removed(clock: Clock) -> None:
     async def main() -> None:
         with move_on_after(1) as scope:
-            scope.deadline = math.inf
+            scope.reschedule(math.inf)
             await sleep(5)
             assert entries() == 0
-            scope.deadline = current_time() + 2
+            scope.reschedule(current_time() + 2)
             await sleep(math.inf)
         assert scope.cancelled_caught
         assert clock.now == 1007
@@ -85,7 +85,7 @@ def test_a_deadline_can_be_removed(clock: Clock) -> None:
 def test_a_deadline_moved_into_the_past_expires_at_once(clock: Clock) -> None:
     async def main() -> None:
         with CancelScope() as scope:
-            scope.deadline = current_time() - 1
+            scope.reschedule(current_time() - 1)
             await sleep(math.inf)
         assert scope.cancelled_caught
         assert clock.now == 1000
@@ -97,7 +97,7 @@ def test_a_deadline_can_be_set_before_the_scope_is_entered(clock: Clock) -> None
     async def main() -> None:
         scope = CancelScope()
         assert scope.deadline == math.inf
-        scope.deadline = current_time() + 3
+        scope.reschedule(current_time() + 3)
         await sleep(1)
         assert entries() == 0
         with scope:
@@ -113,7 +113,7 @@ def test_a_deadline_set_after_the_scope_has_ended_has_no_effect(clock: Clock) ->
         with move_on_after(1) as scope:
             pass
         begun = current_time()
-        scope.deadline = begun + 2
+        scope.reschedule(begun + 2)
         await sleep(10)
         assert current_time() == begun + 10
 
@@ -153,7 +153,7 @@ def test_of_two_deadlines_at_the_same_time_the_outer_one_counts(clock: Clock) ->
 def test_a_nursery_can_have_a_deadline(clock: Clock) -> None:
     async def main() -> None:
         async with Nursery() as nursery:
-            nursery.cancel_scope.deadline = current_time() + 4
+            nursery.cancel_scope.reschedule(current_time() + 4)
             nursery.start_soon(sleep, math.inf)
         assert nursery.cancel_scope.cancelled_caught
         assert clock.now == 1004

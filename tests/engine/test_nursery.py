@@ -46,15 +46,15 @@ def test_the_block_ends_when_every_child_has_ended() -> None:
     bounded(main)
 
 
-def test_keyword_arguments_reach_the_child() -> None:
+def test_arguments_reach_the_child() -> None:
     async def main() -> list[int]:
         got: list[int] = []
 
-        async def child(a: int, *, b: int) -> None:
+        async def child(a: int, b: int) -> None:
             got.extend((a, b))
 
         async with Nursery() as nursery:
-            nursery.start_soon(child, 1, b=2)
+            nursery.start_soon(child, 1, 2)
         return got
 
     assert bounded(main) == [1, 2]
@@ -307,7 +307,7 @@ def test_an_invalid_call_fails_in_the_starter_or_as_a_child() -> None:
     async def wrong_arguments() -> None:
         async with Nursery() as nursery:
             with pytest.raises(TypeError):
-                nursery.start_soon(forever, 1)  # type: ignore[call-arg]
+                nursery.start_soon(forever, 1)  # type: ignore[arg-type]
 
     async def no_coroutine() -> None:
         async with Nursery() as nursery:

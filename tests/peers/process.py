@@ -54,6 +54,13 @@ def tcp_rows() -> list[list[str]]:
     return [row.split() for row in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
 
 
+def has_keepalive_timer(local_port: int) -> bool:
+    """Whether the kernel shows a keepalive timer (kind 02) on the connection from `local_port`."""
+    timers = [row[5] for row in tcp_rows() if row[1].endswith(f":{local_port:04X}") and row[3] == "01"]
+    assert len(timers) == 1
+    return timers[0].startswith("02:")
+
+
 def resident(process: int) -> int:
     """The memory of a process in octets."""
     found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text(), re.MULTILINE)

@@ -109,7 +109,7 @@ def test_macos_tells_the_bytes_that_are_not_acknowledged_by_a_socket_option(maco
 
 
 def test_without_the_option_for_vanished_peers_none_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vanished, "_TCP_USER_TIMEOUT", 0)
+    monkeypatch.setattr(vanished, "WATCHES", False)
 
     async def main() -> None:
         begun = current_time()

@@ -110,13 +110,27 @@ def test_a_peer_that_responds_again_has_no_limit_any_more() -> None:
         make_deaf(far)
         stream.send_nowait(b"x")
         while not user_timeout(stream):
-            await vanished._look_at_all(60_000, hurried)
+            await vanished._look_at_all(48, hurried)
         assert (user_timeout(stream), hurried) == (60_000, {near.fileno()})
         let_hear(far)
         assert await FarSocket(far).take(1) == b"x"
         while user_timeout(stream):
-            await vanished._look_at_all(60_000, hurried)
+            await vanished._look_at_all(48, hurried)
         assert not hurried
+        stream.close()
+        far.close()
+
+    go(main)
+
+
+def test_keepalive_is_turned_on_where_it_is_off() -> None:
+    async def main() -> None:
+        near, far = tcp_pair()
+        stream = SocketStream(near)
+        stream.on_broken(lambda: None)
+        await vanished._look_at_all(48, set())
+        assert near.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert near.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 48
         stream.close()
         far.close()
 
@@ -131,7 +145,7 @@ def test_files_other_than_connections_are_left_alone() -> None:
             for descriptor in descriptors:
                 descriptor.watch(lambda: None)
             hurried = {*pipe, pair[0].fileno(), 12345}  # left over from connections that had these numbers before
-            await vanished._look_at_all(1000, hurried)
+            await vanished._look_at_all(1, hurried)
             assert 12345 not in hurried
             assert pair[0].send(b"x") == os.write(pipe[1], b"x") == 1  # nothing was closed
             for descriptor in descriptors:

@@ -279,7 +279,7 @@ class _Opening:
             what, facts = f"cannot connect to {role} {address}", _not_connected(error, self._route)
             detail = _detail(role, _error_type(error))
             raise Unreachable(what, _attempts(error), "not-connected", facts=facts, detail=detail) from error
-        self._trace(events.Connected(str(address), stream.peer))
+        self._trace(events.Connected(str(address), str(stream.peer)))
         return stream
 
     async def _resolve(self, address: Address, role: str) -> list[SocketAddress]:

@@ -114,7 +114,7 @@ class ThroughForward:
         self._trace(events.Route(route.via, route.origin))
         deadline = Deadline(route.timeout)
         stream = await self._connect(path, place, deadline)
-        self._trace(events.Connected(str(place), stream.peer))
+        self._trace(events.Connected(str(place), str(stream.peer)))
         tunnel = await self._ask(route, stream, deadline)
         if not options.target_tls.tls:
             return tunnel, route
@@ -159,8 +159,8 @@ class ThroughForward:
         request = TunnelRequest(route.target, what, deadline, self._trace, no_readahead=route.no_readahead)
         try:
             with deadline, CancelScope() as patience:
-                patience.deadline = self._tried_until
-                stream.answered = lambda: setattr(patience, "deadline", inf)
+                patience.reschedule(self._tried_until)
+                stream.answered = lambda: patience.reschedule(inf)
                 return await connection.open(request)
         except TooSlowError as error:
             what = f"waiting for proxy {route.hops[0].address} to reach {route.target}"

@@ -138,11 +138,25 @@ class Readiness(Waitable):
         self._on_broken = self._on_peer_closed = None
 
     def _register(self) -> None:
+        """Makes sure that events are reported from now on."""
         if self.closed:
             raise ClosedResourceError(f"descriptor {self.fd} was closed")
+        if not self._registered:
+            self._add()
 
-    def forget(self) -> None:
-        """Ends the use of it. Waiting tasks get ClosedResourceError."""
+    def _add(self) -> None:
+        """Asks the kernel for events. Without a file there is nothing to ask for."""
+
+    def _remove(self, shared: bool) -> None:
+        """Ends that."""
+
+    def forget(self, shared: bool = False) -> None:
+        """Ends the use of it, before the caller closes the file. Waiting tasks get ClosedResourceError.
+
+        shared: the open file lives on elsewhere (inherited stdio), so epoll needs an explicit removal; else closing suffices
+        """
+        if self._registered:
+            self._remove(shared)
         self.closed = True
         self._on_broken = self._on_peer_closed = None  # they refer back to this, through the watcher
         if self._reader is not None:
@@ -156,28 +170,21 @@ class Descriptor(Readiness):
 
     __slots__ = ()
 
-    def _register(self) -> None:
-        super()._register()
-        if not self._registered:
-            if self._kernel.poller.add(self):
-                # Registration reports the current state as a first edge, so nothing since the last try is missed.
-                self._kernel.descriptors[self.fd] = self
-                self._registered = True
-            else:  # always ready; retried at each wait, since no edge will ever set what a short read has cleared
-                self.readable = self.writable = True
+    def _add(self) -> None:
+        if self._kernel.poller.add(self):
+            # Registration reports the current state as a first edge, so nothing since the last try is missed.
+            self._kernel.descriptors[self.fd] = self
+            self._registered = True
+        else:  # always ready; retried at each wait, since no edge will ever set what a short read has cleared
+            self.readable = self.writable = True
 
-    def forget(self, shared: bool = False) -> None:
-        """Detaches the descriptor from the kernel, before the caller closes the file. Waiting tasks get ClosedResourceError.
-
-        shared: the open file lives on elsewhere (inherited stdio), so epoll needs an explicit removal; else closing suffices
-        """
+    def _remove(self, shared: bool) -> None:
         kernel = self._kernel
-        if self._registered and kernel.descriptors.get(self.fd) is self:
+        if kernel.descriptors.get(self.fd) is self:
             del kernel.descriptors[self.fd]
             self._registered = False
             if shared or not kernel.poller.forgets_closed:
                 kernel.poller.remove(self)
-        super().forget()
 
 
 @coroutine

@@ -50,21 +50,23 @@ class Deadline(fail_after):
 
     async def paused(self, work: Awaitable[T]) -> T:
         """Awaits `work`. The time that it takes does not count."""
-        left, self.deadline = self.deadline - monotonic(), inf
+        left = self.deadline - monotonic()
+        self.reschedule(inf)
         try:
             return await work
         finally:
-            self.deadline = monotonic() + left
+            self.reschedule(monotonic() + left)
 
     async def at_most(self, seconds: float, work: Awaitable[T]) -> T | None:
         """Awaits `work` for `seconds`, or until this deadline if that is sooner. Returns None when the time is up.
 
         The time counts, but the deadline itself ends nothing meanwhile: the block goes on with what it has got.
         """
-        when, self.deadline = self.deadline, inf
+        when = self.deadline
+        self.reschedule(inf)
         try:
             with move_on_after(min(seconds, when - monotonic())):
                 return await work
             return None
         finally:
-            self.deadline = when
+            self.reschedule(when)

@@ -29,6 +29,7 @@ from tunnelctl.stream.relay import TimeLimits
 from tunnelctl.stream.reloadable import Reloadable, load_reloadable
 from tunnelctl.stream.service_manager import INHERITED, inherited_socket
 from tunnelctl.stream.socket_stream import set_socket_options
+from tunnelctl.stream.vanished import WATCHES
 
 if TYPE_CHECKING:
     from tunnelctl.server.tls import ListenerTLS
@@ -86,6 +87,7 @@ def read_settings(addresses: list[ListenAddress], options: ServeOptions) -> Sett
     per_owner = options.max_per_client, options.max_per_user, options.max_per_target
     tunnel = TimeLimits(options.idle_timeout or inf, options.half_close_timeout or inf)
     phases = options.head_timeout or inf, options.dial_timeout or inf
+    keepalive = 0.0 if WATCHES else options.reach.keepalive  # for the side of the target: see stream.vanished
     return Settings(
         policy=policy,
         users=users,
@@ -95,7 +97,7 @@ def read_settings(addresses: list[ListenAddress], options: ServeOptions) -> Sett
         most=CapLimits(options.max_tunnels, *per_owner, options.max_dials),
         prefixes=parse_prefixes(options.client_prefix),
         trusted=tuple(map(parse_trusted, options.proxy_protocol)),
-        timeouts=Timeouts(*phases, options.reach.keepalive, tunnel, options.max_lifetime or inf),
+        timeouts=Timeouts(*phases, keepalive, tunnel, options.max_lifetime or inf),
         admin=_admin(options),
         log_fd=open_log(options.access_log) if options.access_log is not None else None,
         name=via.name(os.urandom(via.NUMBER_BYTES)),

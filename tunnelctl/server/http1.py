@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from tunnelctl.engine.kernel import CancelScope, move_on_after
 from tunnelctl.proto import refusal
-from tunnelctl.proto.http1.connect_server import ConnectServer, Request
+from tunnelctl.proto.http1.connect_server import ConnectServer, Request, known_request
 from tunnelctl.proto.http1.render import ESTABLISHED, render_refusal
 from tunnelctl.proto.refusal import Refusal
 from tunnelctl.server.observe.record import TunnelRecord
@@ -31,10 +31,13 @@ class Http1Responder(Responder):
         self._stream, self._leftover, self._to_head = stream, leftover, to_head
 
     async def grant(self) -> tuple[Stream, bytes]:
-        await self._stream.send_all(ESTABLISHED)
-        self._stream.unwatch()
+        stream = self._stream
+        sent = stream.send_nowait(ESTABLISHED)
+        if sent < len(ESTABLISHED):
+            await stream.send_all(ESTABLISHED[sent:])
+        stream.unwatch()
         leftover, self._leftover = self._leftover, b""  # the tunnel may last for days, and need not keep it
-        return self._stream, leftover
+        return stream, leftover
 
     async def refuse(self, refusal: Refusal) -> None:
         """Responds, and closes in stages, so that no reset destroys the response."""
@@ -54,10 +57,24 @@ class Http1Responder(Responder):
         """Leaves the stream to the connection, which has nothing left to do."""
 
 
-async def serve(
+def serve(service: Service, client: Client, stream: Stream, data: bytes, record: TunnelRecord, deadline: float) -> Step:
+    """Serves a connection whose first bytes are `data`; b"" is EOF. deadline: for the request, a time of `current_time`"""
+    request = known_request(data)
+    if request is not None:
+        return _tunnel(service, client, stream, request, record, deadline)
+    return _read(service, client, stream, data, record, deadline)
+
+
+def _tunnel(service: Service, client: Client, stream: Stream, request: Request, record: TunnelRecord, deadline: float) -> Step:
+    responder = Http1Responder(stream, request.leftover)
+    tunnel = TunnelRequest(request.target, request.fields, request.authorization, deadline, record, responder)
+    return serve_tunnel(service, client, tunnel)
+
+
+async def _read(
     service: Service, client: Client, stream: Stream, data: bytes, record: TunnelRecord, deadline: float
 ) -> Step | None:
-    """Serves a connection whose first bytes are `data`; b"" is EOF. deadline: for the request, a time of `current_time`"""
+    """Reads a request that is not known. Returns the step that serves it; None if it was refused."""
     machine = ConnectServer()
     request = machine.feed(data) if data else machine.eof()
     if request is None and data:
@@ -66,9 +83,7 @@ async def serve(
         if scope.cancelled_caught:
             request = refusal.head_timeout()
     if isinstance(request, Request):
-        responder = Http1Responder(stream, request.leftover)
-        tunnel = TunnelRequest(request.target, request.fields, request.authorization, deadline, record, responder)
-        return serve_tunnel(service, client, tunnel)
+        return _tunnel(service, client, stream, request, record, deadline)
     if request is not None:
         record.method = machine.method
         rule = PLAIN_OFF if machine.for_url and not service.plain_http else ""

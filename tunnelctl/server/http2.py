@@ -146,7 +146,7 @@ class _Session:
         codes, head = (ErrorCode.CONNECT_ERROR, ErrorCode.NO_ERROR), service.timeouts.head
         self._connection = Http2Connection(transport, machine, self._on_event, *codes, head)
         self._scope = self._connection.reading
-        self._scope.deadline = deadline  # of the first request, or of being idle
+        self._scope.reschedule(deadline)  # of the first request, or of being idle
         self._requests = Nursery()
         self._requested = self._draining = False
         self._open = 0  # requests and tunnels
@@ -168,7 +168,7 @@ class _Session:
 
     def end(self, seconds: float = 0.0) -> None:
         """Ends the connection in that time, unless there is another request."""
-        self._scope.deadline = current_time() + seconds
+        self._scope.reschedule(current_time() + seconds)
 
     def _on_event(self, event: events.Event | None) -> None:
         if isinstance(event, events.RequestReceived):
@@ -189,7 +189,8 @@ class _Session:
             self._on_event(events.ConnectionFailed(ErrorCode.ENHANCE_YOUR_CALM, _UNREAD))
             return
         _idle.remove(self._client.owner, self)
-        self._requested, self._scope.deadline = True, inf
+        self._requested = True
+        self._scope.reschedule(inf)
         self._open += 1
         self._newest = event.stream
         stream = self._connection.open(event.stream)

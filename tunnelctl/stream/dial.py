@@ -56,16 +56,22 @@ async def dial(addresses: list[SocketAddress], keepalive: float, attempt_timeout
 
 
 async def _attempt(address: SocketAddress, keepalive: float, timeout: float) -> SocketStream:
-    new = socket.SocketType(address.family, _KIND, 0)  # see SocketStream
-    stream = SocketStream(new, str(address))
+    family, host, port, scope = address
+    new = socket.SocketType(family, _KIND, 0)  # see SocketStream
+    stream = SocketStream(new, address)
     try:
         if not _NONBLOCK:
             new.setblocking(False)
         set_socket_options(new, keepalive)
-        at = (address.host, address.port, 0, address.scope) if address.scope else (address.host, address.port)
-        error = new.connect_ex(at)
+        error = new.connect_ex((host, port, 0, scope) if scope else (host, port))
         if error == EINPROGRESS:
-            error = await _connected(stream, timeout)
+            # The first edge reports the state: a banner that came with the connection is not missed, and no read is tried in vain.
+            stream.descriptor.readable = stream.descriptor.writable = False
+            if timeout == inf:
+                await stream.wait_writable()
+                error = _error_of(stream)
+            else:
+                error = await _connected(stream, timeout)
         if error:
             raise OSError(error, strerror(error))
     except BaseException:
@@ -75,16 +81,15 @@ async def _attempt(address: SocketAddress, keepalive: float, timeout: float) -> 
 
 
 async def _connected(stream: SocketStream, timeout: float) -> int:
-    # The first edge reports the state: a banner that came with the connection is not missed, and no read is tried in vain.
-    stream.descriptor.readable = stream.descriptor.writable = False
-    if timeout == inf:
-        await stream.wait_writable()
-    else:
-        try:
-            with fail_after(timeout):
-                await stream.wait_writable()
-        except TooSlowError:
-            return ETIMEDOUT
+    try:
+        with fail_after(timeout):
+            await stream.wait_writable()
+    except TooSlowError:
+        return ETIMEDOUT
+    return _error_of(stream)
+
+
+def _error_of(stream: SocketStream) -> int:
     return stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if stream.descriptor.broken else 0
 
 

@@ -205,4 +205,4 @@ class Exchange:
 
     def _touch(self) -> None:
         """Restarts the limit."""
-        self._scope.deadline = current_time() + self._limit
+        self._scope.reschedule(current_time() + self._limit)

@@ -66,6 +66,8 @@ class Outcome(NamedTuple):
 
 FORWARD, BACKWARD = 0, 1
 
+STOP = -1  # in place of a number of bytes
+
 _NOTHING = (b"", b"")
 
 
@@ -115,7 +117,7 @@ class Relay:
         try:
             with self._scope:
                 self._touch()
-                if left.descriptor is not None and right.descriptor is not None and self._early == _NOTHING:
+                if left.descriptor is not None and right.descriptor is not None and self._early is _NOTHING:
                     await self._exchange(left, right, left.descriptor, right.descriptor)
                     mark_bulk(False)  # a pump marks the task itself, and starts out unmarked
                 if any(self._open):
@@ -124,7 +126,11 @@ class Relay:
                 self._deadline_expired()
         finally:
             mark_bulk(False)  # wherever it stopped: nothing that this task does later is bulk
-            await self._close()
+            if self._cause == "eof":
+                self._left.close()
+                self._right.close()
+            else:
+                await self._close()
         return Outcome(self.moved[FORWARD], self.moved[BACKWARD], self._ended_by, self._cause, self._error)
 
     @property
@@ -138,10 +144,10 @@ class Relay:
         self._end("hangup")
 
     async def _close(self) -> None:
-        """Closes both sides: cleanly if both directions reached EOF, otherwise as an abort (also on cancellation)."""
+        """Closes both sides without EOF in both directions: as an abort, unless the left has gone and its last words were sent."""
         clean = False
         try:
-            clean = self._cause == "eof" or await self._last_words()
+            clean = await self._last_words()
             if not clean and self._cause in ("reset", "gone"):
                 # The side that did not fail must still get what came before the failure.
                 await (self._right if self._ended_by == "left" else self._left).wait_acknowledged()
@@ -183,48 +189,50 @@ class Relay:
         20 to 35 µs more CPU, of some 110.
         Returns when both directions have ended, or when the pumps have to take over.
         """
-        rounds, bulk, moved = 0, False, 0
+        rounds, bulk, forward, backward = 0, False, True, True
         while True:
-            if self._open[FORWARD] and left_ready.readable and not self._move_once(left, right, FORWARD):
+            sent = received = 0
+            if forward and left_ready.readable and (sent := self._move_once(left, right, FORWARD)) == STOP:
                 return
-            if self._open[BACKWARD] and right_ready.readable and not self._move_once(right, left, BACKWARD):
+            if backward and right_ready.readable and (received := self._move_once(right, left, BACKWARD)) == STOP:
                 return
-            before, moved = moved, self.moved[FORWARD] + self.moved[BACKWARD]
-            if bulk != (moved - before >= BULK):
+            if bulk is not (sent + received >= BULK):
                 bulk = not bulk
                 mark_bulk(bulk)
-            rounds += 1
-            if rounds == ROUNDS_A_TURN:
-                rounds = 0
-                await checkpoint()
-            if not self._open[FORWARD]:
-                await right.wait_readable()
-            elif not self._open[BACKWARD]:
-                await left.wait_readable()
-            else:
+            forward, backward = self._open
+            if (forward and left_ready.readable) or (backward and right_ready.readable):
+                rounds += 1
+                if rounds == ROUNDS_A_TURN:
+                    rounds = 0
+                    await checkpoint()
+                continue
+            rounds = 0
+            if forward and backward:
                 await wait_either_readable(left_ready, right_ready)
+            else:
+                await (left if forward else right).wait_readable()
 
-    def _move_once(self, source: Stream, sink: Stream, direction: int) -> bool:
-        """Moves available bytes in one direction; False if `_exchange` has to stop."""
+    def _move_once(self, source: Stream, sink: Stream, direction: int) -> int:
+        """Moves available bytes in one direction, and returns their number; STOP if `_exchange` has to end."""
         try:
             data = source.receive_nowait(CHUNK)
         except OSError as error:
             self._failed(source, direction, "reset", error)
-            return False
+            return STOP
         if not data:
             if data is not None:
                 self._eof(source, sink, direction)
-            return self._open[0] or self._open[1]
+            return 0 if self._open[0] or self._open[1] else STOP
         try:
             sent = sink.send_nowait(data)
         except OSError as error:
             self._failed(sink, direction, "gone", error)
-            return self._open[0] or self._open[1]
+            return 0 if self._open[0] or self._open[1] else STOP
         self._progress(direction, sent)
         if sent < len(data):
             self._early = _replaced(self._early, direction, data[sent:])
-            return False
-        return sent < CHUNK
+            return STOP
+        return sent if sent < CHUNK else STOP
 
     # -- anything else: one task per direction -----------------------------------------------------------------------------------
 
@@ -266,8 +274,9 @@ class Relay:
             self._cause = self._cause or ("gone" if self._error else "eof")
             return
         sink.send_eof()
-        self._limit = min(self._limit, self._limits.half_closed, self._limits.after_remote_eof if source is self._right else inf)
-        self._touch()
+        if source is self._right:
+            self._limit = min(self._limit, self._limits.after_remote_eof)
+        self._apply_half_close_limit()
         if source.duplex:
             # Nobody reads from this end any more, so a reset would go unnoticed.
             source.on_broken(self._watcher(source))
@@ -323,4 +332,4 @@ class Relay:
     def _touch(self) -> None:
         """Restarts the limit."""
         if self._limit != inf:
-            self._scope.deadline = current_time() + self._limit
+            self._scope.reschedule(current_time() + self._limit)

@@ -17,6 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from tunnelctl.engine.resolver import SocketAddress
+
 # struct linger: on, zero seconds. close() then sends RST and discards unsent data.
 ABORT = (1).to_bytes(4, sys.byteorder) + bytes(4)
 
@@ -64,8 +66,8 @@ class SocketStream(Stream):
     __slots__ = ("descriptor", "peer", "socket")
     descriptor: Descriptor
 
-    def __init__(self, connected: socket.SocketType, peer: str = "") -> None:
-        """peer: the address of the other end, for people; querying the socket costs more than storing it"""
+    def __init__(self, connected: socket.SocketType, peer: SocketAddress | str = "") -> None:
+        """peer: the other end, for people, who read it as a str; querying the socket costs more than storing it"""
         self.socket = connected
         self.peer = peer
         self.descriptor = Descriptor(connected.fileno())
@@ -308,16 +310,21 @@ def set_socket_options(new: socket.SocketType, keepalive: float) -> None:
     # RFC 6093 section 6: urgent data is part of the stream, and would otherwise be missing from it.
     new.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
     if keepalive:
-        idle, interval = _probing(keepalive)
-        new.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if _KEEPIDLE:
-            new.setsockopt(socket.IPPROTO_TCP, _KEEPIDLE, idle)
-        if _KEEPINTVL:
-            new.setsockopt(socket.IPPROTO_TCP, _KEEPINTVL, interval)
-        if _KEEPCNT:
-            new.setsockopt(socket.IPPROTO_TCP, _KEEPCNT, PROBES)
-        if RXT_CONNDROPTIME:
-            new.setsockopt(socket.IPPROTO_TCP, RXT_CONNDROPTIME, patience(keepalive))
+        set_keepalive(new, keepalive)
+
+
+def set_keepalive(new: socket.SocketType, keepalive: float) -> None:
+    """Turns probes on. keepalive: seconds of silence before the first one, not 0."""
+    idle, interval = _probing(keepalive)
+    new.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if _KEEPIDLE:
+        new.setsockopt(socket.IPPROTO_TCP, _KEEPIDLE, idle)
+    if _KEEPINTVL:
+        new.setsockopt(socket.IPPROTO_TCP, _KEEPINTVL, interval)
+    if _KEEPCNT:
+        new.setsockopt(socket.IPPROTO_TCP, _KEEPCNT, PROBES)
+    if RXT_CONNDROPTIME:
+        new.setsockopt(socket.IPPROTO_TCP, RXT_CONNDROPTIME, patience(keepalive))
 
 
 def not_inherited(listener: socket.SocketType) -> list[tuple[int, int]]:

@@ -5,17 +5,22 @@ for some 15 minutes. TCP_USER_TIMEOUT shortens that (RFC 5482), but it affects a
 long is cut off although it responds to every probe. So it is set only while a peer does not respond.
 
 Linux alone has these options. On macOS, `set_socket_options` sets one that does not affect a live peer; the BSDs have none.
+
+The same look turns keepalive on where it is off. A proxy leaves that to it: most of its tunnels end sooner, and are spared four
+system calls, 1.4 µs.
 """
 
 import socket
 import sys
 
 from tunnelctl.engine.kernel import checkpoint, current_kernel, sleep
-from tunnelctl.stream.socket_stream import patience
+from tunnelctl.stream.socket_stream import patience, set_keepalive
 
 LOOKS = 8  # checks of each connection, within the time that a peer is given
 _TCP_INFO: int = getattr(socket, "TCP_INFO", 0)
 _TCP_USER_TIMEOUT: int = getattr(socket, "TCP_USER_TIMEOUT", 0)
+
+WATCHES = bool(_TCP_USER_TIMEOUT)  # whether `watch_for_vanished_peers` can do anything here
 
 PORTION = 100  # descriptors checked per turn, at some 5 µs each
 
@@ -30,32 +35,35 @@ async def watch_for_vanished_peers(keepalive: float) -> None:
 
     keepalive: as for `set_socket_options`, and not 0
     """
-    if not _TCP_USER_TIMEOUT:
+    if not WATCHES:
         return
-    limit, hurried = patience(keepalive), set[int]()
+    hurried = set[int]()
     while True:
-        await sleep(limit / LOOKS)
-        await _look_at_all(limit * 1000, hurried)
+        await sleep(patience(keepalive) / LOOKS)
+        await _look_at_all(keepalive, hurried)
 
 
-async def _look_at_all(limit: int, hurried: set[int]) -> None:
-    """Checks every connection. limit: milliseconds; hurried: the descriptors on which TCP_USER_TIMEOUT was set"""
+async def _look_at_all(keepalive: float, hurried: set[int]) -> None:
+    """Checks every connection. hurried: the descriptors on which TCP_USER_TIMEOUT was set"""
     descriptors = current_kernel().descriptors
     numbers = tuple(descriptors)
     for begin in range(0, len(numbers), PORTION):
         for number in numbers[begin : begin + PORTION]:
             if number in descriptors:  # else closed meanwhile; a new connection under the same number may be checked too
-                _look_at(number, limit, hurried)
+                _look_at(number, keepalive, hurried)
         await checkpoint()
     hurried.intersection_update(descriptors)
 
 
-def _look_at(number: int, limit: int, hurried: set[int]) -> None:
+def _look_at(number: int, keepalive: float, hurried: set[int]) -> None:
     try:
         looked_at = socket.SocketType(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, number)
     except OSError:  # not a socket
         return
+    limit = patience(keepalive) * 1000
     try:
+        if not looked_at.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE):
+            set_keepalive(looked_at, keepalive)
         if _silent(looked_at.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _ACKNOWLEDGED + 4), limit):
             looked_at.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, limit)
             hurried.add(number)
@@ -69,7 +77,7 @@ def _look_at(number: int, limit: int, hurried: set[int]) -> None:
 
 
 def _silent(info: bytes, limit: int) -> bool:
-    """Whether the peer has stopped responding.
+    """Whether the peer has stopped responding. limit: milliseconds
 
     On retransmission, the kernel counts from the first of the data sent again, so the limit can be set at once. While it probes a
     zero window, it counts from the beginning of that, and would end the connection at the next probe. So the limit must have passed

@@ -273,7 +273,7 @@ class LocalSession:
         """The result of `work`; None if the client has gone, or ended its side HALF_CLOSED_SECONDS ago."""
 
         def hasten() -> None:
-            scope.deadline = current_time() + HALF_CLOSED_SECONDS
+            scope.reschedule(current_time() + HALF_CLOSED_SECONDS)
 
         with CancelScope() as scope:
             self.watch(hasten, scope.cancel)

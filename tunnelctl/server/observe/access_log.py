@@ -242,20 +242,29 @@ def _verdict(status: int, rule: str, reports: tuple[str, ...]) -> str:
     return f'"status":{status},"rule":{_text(rule)},"reports":[{",".join(map(_text, reports))}]'
 
 
-_MILLISECONDS = [f"{number:03}" for number in range(1000)]
-
-
 @lru_cache(1)
 def _second(second: int) -> tuple[str, str]:
     return f'"time":{second}.', strftime(',"timestamp":"%Y-%m-%dT%H:%M:%S.', gmtime(second))
 
 
-def _now() -> str:
-    """Returns the time as number and as text. The date is formatted once a second: both cost 0.5 µs, the number alone 0.3."""
-    now = time()
-    number, date = _second(second := int(now))
-    milliseconds = _MILLISECONDS[int((now - second) * 1000)]
-    return f'{number}{milliseconds}{date}{milliseconds}Z"'
+class _Clock:
+    """The time as number and as text. Under load, many records have the same millisecond, and nearly all the same second."""
+
+    __slots__ = ("_milliseconds", "_text")
+
+    def __init__(self) -> None:
+        self._milliseconds, self._text = 0, ""
+
+    def read(self) -> str:
+        milliseconds = int(time() * 1000)
+        if milliseconds != self._milliseconds:
+            second, rest = divmod(milliseconds, 1000)
+            number, date = _second(second)
+            self._milliseconds, self._text = milliseconds, f'{number}{rest:03}{date}{rest:03}Z"'
+        return self._text
+
+
+_now = _Clock().read
 
 
 def _who(record: TunnelRecord) -> str:

@@ -7,7 +7,6 @@ beforehand, so each number has a fixed place; an addition costs 0.1 µs.
 
 from __future__ import annotations
 
-import mmap
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -18,7 +17,7 @@ from typing import NamedTuple
 from tunnelctl.events import SIDES
 from tunnelctl.proto.refusal import REASONS, is_failed_login
 from tunnelctl.server.observe.record import CLIENT_LEFT, TunnelRecord
-from tunnelctl.server.observe.tally import RuleCounters
+from tunnelctl.server.observe.tally import Numbers, RuleCounters, shared_numbers
 from tunnelctl.stream.accept import ConnectionCount
 from tunnelctl.stream.relay import Outcome
 
@@ -122,8 +121,7 @@ class SharedCounters:
     """A row of numbers for each process, shared with every process forked from this one."""
 
     def __init__(self, rows: int) -> None:
-        cells = memoryview(mmap.mmap(-1, rows * _ROW * 8)).cast("d")
-        self.rows = [cells[number * _ROW : (number + 1) * _ROW] for number in range(rows)]
+        self.rows: list[Numbers] = shared_numbers(rows, _ROW)
         self.rules = RuleCounters(rows)
 
     def total(self, place: int) -> float:
@@ -149,7 +147,7 @@ class SharedCounters:
 class Metrics:
     """One process's row, and the methods that change it."""
 
-    def __init__(self, row: memoryview[float]) -> None:
+    def __init__(self, row: Numbers) -> None:
         self._row = row
         self._counted: dict[str, tuple[int, int]] = {}  # bytes of open tunnels that are in the sums already
         self._lost = 0  # lost records that are in the sum already

@@ -15,6 +15,7 @@ refused is recorded.
 from functools import lru_cache
 from typing import NamedTuple
 
+from tunnelctl.engine.resolver import SocketAddress, literal_family
 from tunnelctl.errors import AddressError
 from tunnelctl.proto import refusal
 from tunnelctl.proto.address import MAX_PORT, Address, is_ip, parse_host, parse_port, shown
@@ -161,9 +162,11 @@ class Policy:
         self.allow, self.deny, self.report = allow, deny, report
         self._personal = tuple(rule for rule in (*allow, *deny, *report) if rule.users or rule.clients)
         # The same targets and clients recur. With a single rule, the first two take 0.2 µs each instead of 1.8 and 5.7, with 20
-        # instead of 7.6 and 13; the third takes 0.2 instead of 10. The fourth makes clients with the same rules share the others.
+        # instead of 7.6 and 13, and the third in place of both; the fourth takes 0.2 instead of 10. The fifth makes clients with
+        # the same rules share the others.
         self._cached_before_lookup = lru_cache(_CACHED)(self._before_lookup)
         self._cached_judge = lru_cache(_CACHED)(self._judge)
+        self._cached_judge_literal = lru_cache(_CACHED)(self._judge_literal)
         self._cached_select = lru_cache(_CACHED)(self._select)
         self._cached_narrow = lru_cache(_CACHED_CLIENTS)(self._narrow)
 
@@ -200,6 +203,10 @@ class Policy:
         """Judges one address of the target, the one that will be dialled. Raises ValueError if `ip` is not an address."""
         return self._cached_judge(target, ip)
 
+    def judge_literal(self, target: Address) -> tuple[SocketAddress, Decision] | None:
+        """Judges a target that is an IP address by all rules; None for a name."""
+        return self._cached_judge_literal(target)
+
     def judge_name(self, target: Address) -> Decision:
         """Judges a target whose name the next proxy will resolve, so that no rule on networks applies to a name.
 
@@ -229,6 +236,12 @@ class Policy:
         if is_ip(host) and not (decision := self._judge(target, host)).allowed:
             return decision
         return None
+
+    def _judge_literal(self, target: Address) -> tuple[SocketAddress, Decision] | None:
+        family = literal_family(target.host)
+        if family is None:
+            return None
+        return SocketAddress(family, *target), self.before_lookup(target) or self.judge(target, target.host)
 
     def _judge(self, target: Address, ip: str) -> Decision:
         return self._decide(target, unwrap(ip), is_internal(ip))

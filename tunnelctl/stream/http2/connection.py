@@ -257,7 +257,7 @@ class Http2Connection(Carrier):
         while self.machine.more:
             await checkpoint()
             self._dispatch(self.machine.receive(b"", now))
-        self._block.deadline = self.machine.block_since + self._block_seconds
+        self._block.reschedule(self.machine.block_since + self._block_seconds)
         self.flush()
 
     def _fail(self, code: ErrorCode, reason: str) -> None:
@@ -279,7 +279,7 @@ class Http2Connection(Carrier):
             self.write_error = error
             if self._idle is not None:
                 self._idle.set()
-            nursery.cancel_scope.deadline = current_time() + LINGER_SECONDS
+            nursery.cancel_scope.reschedule(current_time() + LINGER_SECONDS)
 
     async def _write_next(self) -> None:
         transport, begun = self.transport, current_time()
