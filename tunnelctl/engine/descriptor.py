@@ -62,17 +62,7 @@ class Readiness(Waitable):
     def on_event(self, bits: int) -> None:
         """Records what has become ready, runs the callbacks and wakes the waiting tasks."""
         if bits & _ENDED:
-            self.ended = True
-            if bits & _CLOSED:
-                self.peer_closed = True
-                if self._on_peer_closed is not None:
-                    callback, self._on_peer_closed = self._on_peer_closed, None
-                    callback()
-            if bits & _BROKEN:
-                self.broken = True
-                if self._on_broken is not None:
-                    callback, self._on_broken = self._on_broken, None
-                    callback()
+            self._on_end(bits)
         if bits & _READABLE:
             self.readable = True
             if self._reader is not None:
@@ -81,6 +71,19 @@ class Readiness(Waitable):
             self.writable = True
             if self._writer is not None:
                 self._kernel.wake(self._writer)
+
+    def _on_end(self, bits: int) -> None:
+        self.ended = True
+        if bits & _CLOSED:
+            self.peer_closed = True
+            if self._on_peer_closed is not None:
+                callback, self._on_peer_closed = self._on_peer_closed, None
+                callback()
+        if bits & _BROKEN:
+            self.broken = True
+            if self._on_broken is not None:
+                callback, self._on_broken = self._on_broken, None
+                callback()
 
     @coroutine
     def wait_readable(self) -> Generator[None, None, None]:
@@ -190,13 +193,10 @@ class Descriptor(Readiness):
 @coroutine
 def wait_either_readable(one: Readiness, other: Readiness) -> Generator[None, None, None]:
     """Parks until a read of one of the two may return something."""
-    if one.readable or other.readable:
-        return
     if one._reader is not None or other._reader is not None:
         raise BusyResourceError(f"another task already reads descriptor {one.fd} or {other.fd}")
-    if not one._registered:
+    if not (one._registered and other._registered):
         one._register()
-    if not other._registered:
         other._register()
     one._reader = other._reader = one._kernel.task
     try:

@@ -294,7 +294,7 @@ class _Tunnel:
     async def _reach_straight(self, target: Address, scope: CancelScope) -> SocketStream:
         """Resolves the name and connects; each of the two steps has its full time limit."""
         record = self._record
-        self._begin("dns", self._too_many_lookups, scope)
+        record.enter("dns")
         policy = self._service.policy.current.for_client(record.user, self._client.host)
         judged = self._judge_literal(policy, target) or await self._judge_name(policy, target, scope)
         self._begin("connect", refusal.connection_timeout, scope)
@@ -351,6 +351,7 @@ class _Tunnel:
         if early is not None:
             assert early.refusal is not None
             raise RefusedError(early.refusal, early.rule)
+        self._limit(self._too_many_lookups, scope)
         allowed, rule = [], ""
         for address in await self._look_up(target, scope):
             decision = self._of_this_kind(policy.judge(target, address.host))

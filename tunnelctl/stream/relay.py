@@ -105,7 +105,7 @@ class Relay:
         self._forward: Pump | None = None  # from left to right, as soon as there is one
         self._limits = limits
         self._limit = limits.idle  # the limit in force
-        self._scope = CancelScope()
+        self._scope = CancelScope(current_time() + limits.idle)
         self._open = (True, True)  # whether each direction has not ended
         self._cause = self._ended_by = ""
         self._error: OSError | None = None
@@ -116,7 +116,6 @@ class Relay:
         left, right = self._left, self._right
         try:
             with self._scope:
-                self._touch()
                 if left.descriptor is not None and right.descriptor is not None and self._early is _NOTHING:
                     await self._exchange(left, right, left.descriptor, right.descriptor)
                     mark_bulk(False)  # a pump marks the task itself, and starts out unmarked
