@@ -1,13 +1,16 @@
 """The modules that `connect` has loaded when it dials: every ssh connection pays for them."""
 
+import ssl
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.peers import certificates
 from tests.peers.imports import lazy_imports, listed
 from tests.peers.process import free_port
+from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer
 
 ROOT = Path(__file__).parents[1]
 
@@ -75,6 +78,34 @@ def test_connect_loads_no_heavy_module_before_it_dials(proxy, line):
 @pytest.mark.parametrize("line", [LINES[name] for name in ("plain", "one word", "fields and limits")])
 def test_connect_uses_the_modules_in_c_without_those_over_them(line, proxy):
     assert loaded(line.format(proxy=proxy).split()) & (HEAVY | LAYERS) == set()
+
+
+# Runs a whole tunnel, whose bytes come before the line with the modules.
+TUNNEL = "import sys; sys.path.insert(0, {path!r}); from tunnelctl.cli.main import main; main({argv!r}); print(*sys.modules)"
+
+
+def test_tls_uses_the_module_in_c_without_that_over_it(tmp_path):
+    """ssl doubles what TLS adds to the start; the codec of host names and hashlib are not needed either."""
+    files = certificates.make(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*files.server)
+
+    def greet(peer: Conversation) -> None:
+        with context.wrap_socket(peer.sock, server_side=True) as tls:
+            Conversation(tls).accept_tunnel(ESTABLISHED + b"hello\n")
+            tls.unwrap()
+
+    with ScriptedServer(greet) as server:
+        argv = f"connect -4 -x https://localhost:{server.port} --proxy-cacert {files.authority} host 22".split()
+        code = TUNNEL.format(path=str(ROOT), argv=argv)
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", code], stdin=subprocess.DEVNULL, capture_output=True, env={}, timeout=20, text=True
+        )
+    hello, line = done.stdout.splitlines()
+    modules = set(line.split())
+    assert (hello, done.stderr) == ("hello", "")
+    assert {"_ssl", "tunnelctl.stream.tls.stream"} <= modules
+    assert modules & (HEAVY | LAYERS | {"base64", "encodings.idna"}) == set()
 
 
 def test_the_short_form_with_a_proxy_variable_loads_nothing_heavy(proxy):

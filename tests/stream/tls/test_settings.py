@@ -1,5 +1,6 @@
 """The files that TLS needs, and the errors about unusable ones."""
 
+import _ssl
 import shutil
 import ssl
 import subprocess
@@ -18,7 +19,9 @@ from tests.peers import certificates
 from tests.peers.process import path_of
 from tunnelctl.cli.render.hints import hint_of, what_of
 from tunnelctl.errors import SettingsError
-from tunnelctl.stream.tls.settings import TLSClient, _client_context, client_context, server_context, stands_for
+from tunnelctl.stream.tls import settings as settings_module
+from tunnelctl.stream.tls.openssl import Context, session_of
+from tunnelctl.stream.tls.settings import MAX_CONTEXTS, TLSClient, _contexts, client_context, server_context, stands_for
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +50,11 @@ def hashed(files: certificates.Certificates, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def trusts(context: ssl.SSLContext, files: certificates.Certificates) -> bool:
+def trusts(context: Context, files: certificates.Certificates) -> bool:
     """Whether the context accepts the certificate of the tests' proxy, which only a handshake can show."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     server = server_context(str(files.server[0]), str(files.server[1]), None).wrap_bio(to_server, to_client, server_side=True)
-    client = context.wrap_bio(to_client, to_server, server_hostname=certificates.HOST)
+    client = session_of(context, to_client, to_server, certificates.HOST)
     for _ in range(3):
         for side in (client, server):
             try:
@@ -67,17 +70,16 @@ def trusts(context: ssl.SSLContext, files: certificates.Certificates) -> bool:
 def no_context_stays() -> Iterator[None]:
     """Empties the cache: other tests must not get a context with the authorities of these."""
     yield
-    _client_context.cache_clear()
+    _contexts.clear()
 
 
 def system_has(monkeypatch: pytest.MonkeyPatch, file: Path, directory: Path) -> None:
     """Replaces the default locations that Python reports. OpenSSL's own are compiled in and stay."""
-    paths = ssl.get_default_verify_paths()
-    others = paths._replace(openssl_cafile=str(file), openssl_capath=str(directory))
-    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: others)
+    places = "SSL_CERT_FILE", str(file), "SSL_CERT_DIR", str(directory)
+    monkeypatch.setattr(_ssl, "get_default_verify_paths", lambda: places)
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         monkeypatch.delenv(name, raising=False)
-    _client_context.cache_clear()
+    _contexts.clear()
 
 
 @pytest.mark.peer("openssl")
@@ -88,7 +90,7 @@ def test_a_client_trusts_the_authorities_that_the_environment_names(
     system_has(monkeypatch, hashed / "none.pem", hashed / "none")
     assert not trusts(client_context(TLSClient(certificates.HOST)), files)
     monkeypatch.setenv(variable, str(files.authority if of_file else hashed))
-    _client_context.cache_clear()
+    _contexts.clear()
     assert trusts(client_context(TLSClient(certificates.HOST)), files)
 
 
@@ -113,8 +115,13 @@ def test_a_client_reads_a_bundle_with_more_than_the_hashed_directory(
     assert not stands_for(str(hashed / "none"), str(bundle))
     assert not stands_for(str(hashed), str(hashed / "none.pem"))
     system_has(monkeypatch, bundle, hashed)
-    asked: list[ssl.SSLContext] = []
-    monkeypatch.setattr(ssl.SSLContext, "load_default_certs", lambda context: asked.append(context))
+    asked: list[Context] = []
+
+    class Asked(Context):
+        def set_default_verify_paths(self) -> None:
+            asked.append(self)
+
+    monkeypatch.setattr(settings_module, "Context", Asked)
     context = client_context(TLSClient(certificates.HOST))
     assert asked == [context]
 
@@ -123,6 +130,18 @@ def test_a_context_is_created_once_for_all_names(files: certificates.Certificate
     one = client_context(TLSClient("one.test", str(files.authority)))
     assert one is client_context(TLSClient("other.test", str(files.authority)))
     assert one is not client_context(TLSClient("one.test", str(files.authority), insecure=True))
+
+
+def test_the_newest_contexts_are_kept() -> None:
+    """Each reading of the files makes new ones."""
+    first = client_context(TLSClient("p.test", insecure=True))
+    for reading in range(1, MAX_CONTEXTS):
+        client_context(TLSClient("p.test", insecure=True, reading=reading))
+    assert client_context(TLSClient("p.test", insecure=True)) is first
+    newest = client_context(TLSClient("p.test", insecure=True, reading=MAX_CONTEXTS))
+    assert client_context(TLSClient("p.test", insecure=True)) is not first
+    assert client_context(TLSClient("p.test", insecure=True, reading=MAX_CONTEXTS)) is newest
+    assert len(_contexts) == MAX_CONTEXTS
 
 
 @pytest.mark.parametrize("field", ["cacert", "cert"])

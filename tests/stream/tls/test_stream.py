@@ -34,7 +34,6 @@ from tunnelctl.stream.tls.stream import (
     FILL,
     MAX_HANDSHAKE_RECORDS,
     RECORDS_A_TURN,
-    Facts,
     TLSStream,
     accept_tls,
     answers_tls,
@@ -394,24 +393,8 @@ def test_the_chain_up_to_the_authority_is_reported_if_verified(
     assert isinstance(stream, TLSStream)
     chain = (certificates.HOST, "a department", "tunnelctl's tests")
     assert stream.facts().chain == (chain if verified else ())
-    assert stream.facts()._replace(chain=()) == OlderPython(stream).facts()
     for each_end in ends:
         each_end.close()
-
-
-class OlderPython:
-    """A TLS stream on a Python version that does not report the chain."""
-
-    def __init__(self, stream: TLSStream) -> None:
-        self._session, self.session = stream.session, self
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "_sslobj":
-            raise AttributeError(name)
-        return getattr(self._session, name)
-
-    def facts(self) -> Facts:
-        return TLSStream.facts(self)  # type: ignore[arg-type]
 
 
 def der(file: Path) -> bytes:

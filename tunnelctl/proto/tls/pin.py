@@ -34,16 +34,18 @@ def _sized(digest: bytes) -> bytes:
 
 def fits(pin: bytes, certificate: bytes) -> bool:
     """Whether the pin is that of this certificate (DER), or of its key."""
-    from hashlib import sha256
-
-    return pin in (sha256(certificate).digest(), sha256(public_key(certificate)).digest())
+    return pin in (_sha256(certificate), _sha256(public_key(certificate)))
 
 
 def pin_of(certificate: bytes) -> str:
     """Returns the pin of the certificate's key, as curl writes it."""
-    from hashlib import sha256
+    return _PREFIX + b2a_base64(_sha256(public_key(certificate)), newline=False).decode()
 
-    return _PREFIX + b2a_base64(sha256(public_key(certificate)).digest(), newline=False).decode()
+
+def _sha256(data: bytes) -> bytes:
+    from _hashlib import openssl_sha256  # without hashlib over it, which loads more, and BLAKE2
+
+    return openssl_sha256(data).digest()
 
 
 def public_key(certificate: bytes) -> bytes:

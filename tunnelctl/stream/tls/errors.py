@@ -1,6 +1,6 @@
-"""TLS failures that the ssl module has no class for."""
+"""TLS failures that OpenSSL has no class for."""
 
-import ssl
+import _ssl as ssl  # see `stream.tls.openssl`
 
 
 class PlainHTTP(ssl.SSLError):

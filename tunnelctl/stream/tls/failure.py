@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ssl
+import _ssl as ssl  # see `stream.tls.openssl`
 
 from tunnelctl.errors import NotTLS, TLSFailed, TunnelctlError, Unreachable, reason
 from tunnelctl.proto.address import Address

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import _ssl as ssl  # see `stream.tls.openssl`
 import os
-import ssl
 import stat
-from functools import lru_cache
 
 from tunnelctl.errors import SettingsError, reason
 from tunnelctl.namedtuple import NamedTuple
 from tunnelctl.proto.tls.pin import fits, pin_of
 from tunnelctl.stream.tls.errors import PinMismatch
+from tunnelctl.stream.tls.openssl import Context, offer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+MAX_CONTEXTS = 32  # that are kept: one for each group of settings, and for each reading of their files
+_contexts: dict[TLSClient, Context] = {}
 
 
 class TLSClient(NamedTuple):
@@ -31,15 +38,22 @@ class TLSClient(NamedTuple):
     options: str = "proxy"  # prefix of the fields of the options record that gave these settings
 
 
-def client_context(settings: TLSClient) -> ssl.SSLContext:
-    """Returns the context for these settings, from a cache. Raises SettingsError for an unusable file."""
-    return _client_context(settings._replace(server_name=""))
+def client_context(settings: TLSClient) -> Context:
+    """Returns the context for these settings, which is kept. Raises SettingsError for an unusable file."""
+    settings = settings._replace(server_name="")
+    found = _contexts.get(settings)
+    if found is None:
+        found = _client_context(settings)
+        if len(_contexts) == MAX_CONTEXTS:
+            del _contexts[next(iter(_contexts))]  # the oldest
+        _contexts[settings] = found
+    return found
 
 
-@lru_cache(32)
-def _client_context(settings: TLSClient) -> ssl.SSLContext:
+def _client_context(settings: TLSClient) -> Context:
     prefix = settings.options
-    context = _hardened(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    context = Context(ssl.PROTOCOL_TLS_CLIENT)  # which checks certificate and name
+    _harden(context)
     if settings.insecure or (settings.pin is not None and settings.cacert is None):
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -50,13 +64,16 @@ def _client_context(settings: TLSClient) -> ssl.SSLContext:
     if settings.cert is not None:
         _identify(context, (f"{prefix}_cert", settings.cert), (f"{prefix}_key", settings.key))
     if settings.alpn:
-        context.set_alpn_protocols(list(settings.alpn))
+        offer(context, settings.alpn)
     return context
 
 
-def server_context(cert: str, key: str | None, client_ca: str | None) -> ssl.SSLContext:
+def server_context(cert: str, key: str | None, client_ca: str | None) -> SSLContext:
     """Makes a listener's context. client_ca: the authorities whose clients are accepted, and no others. Raises SettingsError."""
-    context = _hardened(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    from ssl import SSLContext, VerifyMode  # which a server has loaded anyway
+
+    context = SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _harden(context)
     # For TLS 1.2 only forward secrecy and AEAD, as in Mozilla's intermediate profile; TLS 1.3 has nothing else. As a client we
     # accept OpenSSL's defaults: a company's gateway may be old.
     context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
@@ -64,7 +81,7 @@ def server_context(cert: str, key: str | None, client_ca: str | None) -> ssl.SSL
     _identify(context, ("tls_cert", cert), ("tls_key", key))
     if client_ca is not None:
         _trust(context, "client_ca", client_ca)
-        context.verify_mode = ssl.CERT_REQUIRED
+        context.verify_mode = VerifyMode.CERT_REQUIRED
     return context
 
 
@@ -74,25 +91,24 @@ def check_pin(settings: TLSClient, certificate: bytes) -> None:
         raise PinMismatch(pin_of(certificate))
 
 
-def _hardened(context: ssl.SSLContext) -> ssl.SSLContext:
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+def _harden(context: Context) -> None:
+    context.minimum_version = ssl.PROTO_TLSv1_2
     # Renegotiation, which TLS 1.3 does not have, could make a write wait for the peer.
     context.options |= ssl.OP_NO_RENEGOTIATION
-    return context
 
 
-def _trust_system(context: ssl.SSLContext) -> None:
+def _trust_system(context: Context) -> None:
     """Trusts OpenSSL's default authorities: those in one file, and those in a directory, each of which is read on demand.
 
     Reading the whole file takes 17 ms, more than the rest of a start. It is skipped if the directory covers it, unless the
     environment names one of them: then the two need not belong to one system.
     """
-    paths = ssl.get_default_verify_paths()
-    named = {paths.openssl_cafile_env, paths.openssl_capath_env} & os.environ.keys()
-    if not named and stands_for(paths.openssl_capath, paths.openssl_cafile):
-        context.load_verify_locations(capath=paths.openssl_capath)
+    file_variable, file, directory_variable, directory = ssl.get_default_verify_paths()
+    named = {file_variable, directory_variable} & os.environ.keys()
+    if not named and stands_for(directory, file):
+        context.load_verify_locations(capath=directory)
     else:
-        context.load_default_certs()
+        context.set_default_verify_paths()
 
 
 def stands_for(directory: str, file: str) -> bool:
@@ -114,7 +130,7 @@ def _is_hash(name: str) -> bool:
     return len(digits) == 8 and number.isdigit()
 
 
-def _trust(context: ssl.SSLContext, option: str, file: str) -> None:
+def _trust(context: Context, option: str, file: str) -> None:
     _check_readable(option, file)
     try:
         context.load_verify_locations(file)
@@ -122,7 +138,7 @@ def _trust(context: ssl.SSLContext, option: str, file: str) -> None:
         raise SettingsError(file, "it contains no certificate", "no-certificate", option=option) from None
 
 
-def _identify(context: ssl.SSLContext, cert: tuple[str, str], key: tuple[str, str | None]) -> None:
+def _identify(context: Context, cert: tuple[str, str], key: tuple[str, str | None]) -> None:
     """Loads a certificate and its key, each given as option and file; a key without a file is in that of the certificate."""
     together = key[1] is None
     option, file = (cert[0] if together else key[0]), key[1] or cert[1]
@@ -154,7 +170,7 @@ def _identify(context: ssl.SSLContext, cert: tuple[str, str], key: tuple[str, st
 
 def _holds_certificate(file: str) -> bool:
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+        Context(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
     except ssl.SSLError:
         return False
     return True

@@ -1,14 +1,13 @@
 """TLS over any stream, including another TLS stream.
 
-OpenSSL works on memory (ssl.MemoryBIO); its input and output go through the inner stream. Each direction ends by itself, as in
+OpenSSL works on memory (MemoryBIO); its input and output go through the inner stream. Each direction ends by itself, as in
 RFC 8446 section 6.1: close_notify ends one, and the other goes on. An on-path attacker can cause an end without close_notify, so
 that counts as a reset.
 """
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Awaitable, Callable
+import _ssl as ssl  # see `stream.tls.openssl`
 from errno import ECONNABORTED, ECONNRESET
 
 from tunnelctl.engine.kernel import checkpoint
@@ -16,11 +15,16 @@ from tunnelctl.namedtuple import NamedTuple
 from tunnelctl.stream.base import CHUNK, Stream
 from tunnelctl.stream.tls.errors import PlainHTTP, Renegotiation, Shredded, Untrusted
 from tunnelctl.stream.tls.failure import cause_of
+from tunnelctl.stream.tls.openssl import Context, session_of
 from tunnelctl.stream.tls.settings import TLSClient, check_pin, client_context
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _ssl import Certificate
+    from collections.abc import Awaitable, Callable
     from typing import Any
+
+    from tunnelctl.stream.tls.openssl import Session
 
 # Ciphertext per read of the inner stream. OpenSSL's memory never shrinks, so an idle tunnel keeps that much.
 FILL = CHUNK
@@ -49,7 +53,7 @@ _scratch = memoryview(bytearray(LARGEST))
 
 
 async def start_tls(inner: Stream, settings: TLSClient, early: bytes = b"") -> TLSStream:
-    """Opens TLS as the client. Raises OSError, including ssl.SSLError (see tls.failure); `inner` then stays with the caller.
+    """Opens TLS as the client. Raises OSError, including SSLError (see tls.failure); `inner` then stays with the caller.
 
     early: bytes of the peer that were already read
     """
@@ -59,7 +63,7 @@ async def start_tls(inner: Stream, settings: TLSClient, early: bytes = b"") -> T
     return stream
 
 
-async def accept_tls(inner: Stream, context: ssl.SSLContext) -> TLSStream:
+async def accept_tls(inner: Stream, context: Context) -> TLSStream:
     """Opens TLS as the server, likewise."""
     stream = TLSStream(inner, context)
     await stream.handshake()
@@ -115,11 +119,11 @@ class TLSStream(Stream):
         "session",
     )
 
-    def __init__(self, inner: Stream, context: ssl.SSLContext, server_name: str | None = None, early: bytes = b"") -> None:
+    def __init__(self, inner: Stream, context: Context, server_name: str | None = None, early: bytes = b"") -> None:
         """server_name: the server that a client expects; None for a server"""
         self._inner = inner
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.session = context.wrap_bio(self._incoming, self._outgoing, server_name is None, server_name)
+        self.session = session_of(context, self._incoming, self._outgoing, server_name)
         self._ahead = b""  # decrypted, but not yet read
         self._dry = False  # whether a read found nothing, so that only the inner stream can provide more
         self._barren = False  # whether a read gave no plaintext although there may be more: other tasks run first
@@ -250,7 +254,7 @@ class TLSStream(Stream):
                 if not more:
                     self._ended = True
                     break
-                count += more  # type: ignore[operator]  # with a buffer, it returns a length
+                count += more
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:  # close_notify, after our own
@@ -346,7 +350,7 @@ class TLSStream(Stream):
         while self._pending() and not self._ended and self._failure is None and (count := self._decrypt(CHUNK)):
             self._ahead += bytes(_scratch[:count])
         try:
-            self.session.unwrap()
+            self.session.shutdown()
         except (ssl.SSLError, ValueError):  # most often because the peer has not ended yet
             pass
         self._flush_quietly()
@@ -373,7 +377,7 @@ class TLSStream(Stream):
 
 
 def _subject(certificate: Any) -> str:
-    """certificate: as returned by SSLObject.getpeercert, empty if it was not verified"""
+    """certificate: as returned by getpeercert, empty if it was not verified"""
     common = [value for part in certificate.get("subject", ()) for key, value in part if key == "commonName"]
     others = [value for _, value in certificate.get("subjectAltName", ())]
     return next(iter(common + others), "")
@@ -385,29 +389,22 @@ def _authority(name: Any) -> str:
     return names.get("commonName") or names.get("organizationName") or ""
 
 
-def _chain(session: ssl.SSLObject) -> tuple[str, ...]:
+def _chain(session: Session) -> tuple[str, ...]:
     found = [certificate.get_info() for certificate in _verified(session)]
     return tuple(_subject(info) or _authority(info.get("subject", ())) for info in found)
 
 
-def _shown_pin(session: ssl.SSLObject) -> str:
+def _shown_pin(session: Session) -> str:
     """The pin of a certificate that was not accepted; "" if unknown. getpeercert() has none before the handshake is done."""
-    from _ssl import ENCODING_DER
-
     from tunnelctl.proto.tls.pin import pin_of
 
     shown = _verified(session)[:1]
-    return pin_of(shown[0].public_bytes(ENCODING_DER)) if shown else ""
+    return pin_of(shown[0].public_bytes(ssl.ENCODING_DER)) if shown else ""
 
 
-def _verified(session: ssl.SSLObject) -> list[Any]:
-    """The certificates that OpenSSL checked, the peer's first, whether it accepted them or not.
-
-    SSLObject.get_verified_chain came with Python 3.13. The private method that it calls exists since 3.10; without it, the list is
-    empty.
-    """
-    verified: Any = getattr(getattr(session, "_sslobj", None), "get_verified_chain", None)
-    return list((verified() if verified is not None else None) or ())
+def _verified(session: Session) -> list[Certificate]:
+    """The certificates that OpenSSL checked, the peer's first, whether it accepted them or not."""
+    return session.get_verified_chain() or []
 
 
 def _broken(error: ssl.SSLError) -> OSError:
