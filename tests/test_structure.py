@@ -118,6 +118,7 @@ TESTED_IN = {
     "cli/setup/formats/model.py": "cli/setup/formats/test_trees.py",
     "cli/spec/ssh_hosts.py": "cli/commands/test_ssh_config.py",
     "cli/spec/flag.py": "cli/spec/test_flags.py",
+    "cli/spec/connect_flags.py": "cli/spec/test_flags.py",
     "cli/spec/other_flags.py": "cli/spec/test_flags.py",
     "options.py": "cli/spec/test_flags.py",  # records of defaults
     "client/options.py": "cli/spec/test_flags.py",

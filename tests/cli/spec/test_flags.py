@@ -10,8 +10,9 @@ from tunnelctl.cli.commands.setup import SetupOptions
 from tunnelctl.cli.commands.top import TopOptions
 from tunnelctl.cli.parse.values import read_value
 from tunnelctl.cli.spec.commands import COMMANDS
+from tunnelctl.cli.spec.connect_flags import CONFLICTS, OPENING, REPORTING
 from tunnelctl.cli.spec.flag import COUNT, LEVEL, SECONDS, SWITCH, Flag
-from tunnelctl.cli.spec.flags import CONFLICTS, FLAGS, flags_of
+from tunnelctl.cli.spec.flags import FLAGS, flags_of
 from tunnelctl.client.check.options import CheckOptions
 from tunnelctl.client.discovery.options import DiscoverOptions
 from tunnelctl.client.forward.options import ForwardOptions
@@ -122,6 +123,11 @@ def test_the_texts_of_a_flag_have_one_form(flag):
 @pytest.mark.parametrize("flag", FLAGS, ids=name_of)
 def test_only_a_flag_with_a_value_has_a_metavar(flag):
     assert bool(flag.metavar) == flag.takes_value
+
+
+def test_connect_needs_no_flag_of_the_other_modules():
+    """It loads these alone."""
+    assert [flag for flag in (*OPENING, *REPORTING) if "connect" in flag.commands] == flags_of("connect")
 
 
 def test_conflicts_name_flags_that_exist():

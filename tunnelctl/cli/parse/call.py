@@ -9,7 +9,7 @@ from tunnelctl.cli.parse.fast import split
 from tunnelctl.cli.parse.values import Pair
 from tunnelctl.cli.spec.commands import COMMANDS
 from tunnelctl.cli.spec.flag import LEVEL
-from tunnelctl.cli.spec.flags import flags_of
+from tunnelctl.cli.spec.flags import FLAGS, flags_of
 
 
 class Call(NamedTuple):
@@ -26,7 +26,7 @@ def plain_call(argv: list[str]) -> Call | None:
     command = argv[0]
     if all(command != c.name for c in COMMANDS):
         return None
-    found = split(argv)
+    found = split(argv, FLAGS)
     if found is None:
         return None
     pairs, words = found

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from tunnelctl.cli.parse.settings import ConnectLine, connect_line
 from tunnelctl.cli.parse.values import Pair
+from tunnelctl.cli.spec.connect_flags import OPENING, REPORTING
 from tunnelctl.cli.spec.flag import Flag
-from tunnelctl.cli.spec.flags import FLAGS
 from tunnelctl.errors import UsageProblem
 
 TYPE_CHECKING = False
@@ -29,7 +29,7 @@ def expand_short_form(argv: list[str]) -> list[str]:
 
 def parse_connect(argv: list[str], environ: Mapping[str, str]) -> ConnectLine | None:
     """Parses a `connect` line. Returns None if it is not plainly valid."""
-    found = split(argv) if argv[:1] == ["connect"] else None
+    found = split(argv, (*OPENING, *REPORTING)) if argv[:1] == ["connect"] else None
     if found is None:
         return None
     try:
@@ -38,10 +38,13 @@ def parse_connect(argv: list[str], environ: Mapping[str, str]) -> ConnectLine | 
         return None
 
 
-def split(argv: list[str]) -> tuple[list[Pair], list[str]] | None:
-    """Splits a line that begins with a command into flags with their texts, and words. Returns None if it is not plainly valid."""
+def split(argv: list[str], flags: tuple[Flag, ...]) -> tuple[list[Pair], list[str]] | None:
+    """Splits a line that begins with a command into flags with their texts, and words. Returns None if it is not plainly valid.
+
+    flags: those of the command, perhaps among others
+    """
     command = argv[0]
-    spelled = {s: flag for flag in FLAGS if command in flag.commands for s in flag.spellings}
+    spelled = {s: flag for flag in flags if command in flag.commands for s in flag.spellings}
     pairs: list[Pair] = []
     words: list[str] = []
     rest = iter(argv[1:])

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple, NoReturn
 
 from tunnelctl.cli.parse.values import Pair, Settings, read_value
 from tunnelctl.cli.render.text import mask
+from tunnelctl.cli.spec.connect_flags import CONFLICTS
 from tunnelctl.cli.spec.flag import COUNT, FILE, LEVEL, SECONDS, SWITCH, Flag
-from tunnelctl.cli.spec.flags import CONFLICTS, FLAGS, flags_of
+from tunnelctl.cli.spec.flags import FLAGS, flags_of
 from tunnelctl.client.route.selection import select_proxies
 from tunnelctl.errors import SettingsError, UsageProblem
 from tunnelctl.files.text import decode

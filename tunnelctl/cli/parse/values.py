@@ -6,8 +6,8 @@ Each parser delivers pairs of a flag and the text after it. Errors are raised as
 from __future__ import annotations
 
 from tunnelctl import events
+from tunnelctl.cli.spec.connect_flags import CONFLICTS
 from tunnelctl.cli.spec.flag import CHOICE, COUNT, LEVEL, SECONDS, SWITCH, Flag
-from tunnelctl.cli.spec.flags import CONFLICTS
 from tunnelctl.client.options import ConnectOptions
 from tunnelctl.errors import UsageProblem
 from tunnelctl.events import Trace
