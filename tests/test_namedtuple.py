@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tunnelctl.namedtuple import NamedTuple
+from tunnelctl.namedtuple import FEW, NamedTuple
 
 
 class Point(NamedTuple):
@@ -30,6 +30,18 @@ def test_fields_defaults_and_methods():
     assert (point.x, point.y, point.sum, str(point)) == (1, 2, 3, "(1|2)")
     assert point._replace(y=5) == (1, 5)
     assert Point._fields == ("x", "y")
+
+
+def test_every_object_is_alike_whichever_constructor_made_it():
+    class Line(NamedTuple):
+        start: Point
+        end: Point
+        width: int = 1
+
+    for number in range(2 * FEW + 1):
+        assert Line(Point(number), end=Point(2)) == (Point(number), Point(2), 1)
+    with pytest.raises(TypeError):
+        Line(Point(1), Point(2), end=Point(3))  # type: ignore[misc]
 
 
 def test_it_is_an_immutable_tuple():

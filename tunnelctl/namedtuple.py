@@ -2,8 +2,8 @@
 
 ssh starts `connect` for every connection, and its start defines some twenty records. Importing typing takes 2 to 3 ms, a quarter of
 what a bare interpreter takes to start. collections.namedtuple takes 6 % of the instructions of a start to import, and another 8 %
-to compile a constructor for each record (callgrind). So here a record is compiled when its second object is made: most records of
-`connect` have one. From then on it is as quick as a named tuple.
+to compile a constructor for each record (callgrind). So here a record is compiled when its fourth object is made: few records of
+`connect` have as many. From then on it is as quick as a named tuple.
 
     class Point(NamedTuple):
         x: int
@@ -16,6 +16,8 @@ see typing's own.
 from __future__ import annotations
 
 from _collections import _tuplegetter  # type: ignore[import-not-found]
+
+FEW = 3  # objects of a record that are made before its constructor is compiled, which costs as much as a dozen of them
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,18 +69,18 @@ class _NamedTuple(tuple):  # type: ignore[type-arg]
 
 
 def _first_constructor(record: Any) -> Callable[..., Any]:
-    """Returns a constructor that makes one object, and leaves all others to the compiled one."""
+    """Returns a constructor that makes FEW objects, and leaves all others to the compiled one."""
     fields, defaults, make = record._fields, record._field_defaults, tuple.__new__
-    used = False
+    left = FEW
 
     def construct(cls: type, /, *values: object, **named: object) -> Any:
-        nonlocal used
+        nonlocal left
         rest = fields[len(values) :]
         found = {**defaults, **named}
-        if used or len(values) > len(fields) or not found.keys() >= set(rest) or not named.keys() <= set(rest):
+        if not left or len(values) > len(fields) or not found.keys() >= set(rest) or not named.keys() <= set(rest):
             record.__new__ = compiled = _compiled_constructor(fields, defaults)
             return compiled(cls, *values, **named)
-        used = True
+        left -= 1
         return make(cls, (*values, *[found[field] for field in rest]))
 
     return construct
