@@ -19,7 +19,7 @@ HEAVY = {
     "json", "urllib.parse", "tomllib", "typing", "re", "concurrent.futures", "textwrap", "difflib", "hashlib", "hpack",
 }  # fmt: skip
 # Python's layers over _socket and _signal, and what they load: a quarter of the start of `connect` before it did without them.
-LAYERS = {"socket", "selectors", "signal", "enum", "functools", "collections", "operator", "heapq"}
+LAYERS = {"socket", "selectors", "signal", "enum", "functools", "collections", "operator", "heapq", "types"}
 
 # Runs the file that is installed as the program. At the first connect() of any socket, by whatever call, the audit hook prints
 # the loaded modules and ends the process; the hook itself needs no import. -I and -S exclude the environment and .pth files.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from types import coroutine
-
-from tunnelctl.engine.kernel import BusyResourceError, ClosedResourceError, Task, Waitable, current_kernel
+from tunnelctl.engine.kernel import BusyResourceError, ClosedResourceError, Task, Waitable, coroutine, current_kernel
 from tunnelctl.engine.poller import ERR, HUP, IN, OUT, PRI, RDHUP
 
 TYPE_CHECKING = False
