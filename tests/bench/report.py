@@ -140,7 +140,7 @@ TARGETS = {
         Target("down_cpu", "CPU a GiB down, × best peer", 0.25, False),
         Target("up_cpu", "CPU a GiB up, × best peer", 0.6, False),
     ),
-    "tls": (),
+    "tls": (Target("start_ms", "start to first tunnel byte behind TLS, × bare interpreter", 3, False, clients.BARE),),
     "serve": (
         Target("tunnels_s", "tunnels/s, × tinyproxy", 1, True, "tinyproxy"),
         Target("tunnel_us", "CPU a tunnel, × tinyproxy", 1, False, "tinyproxy"),
