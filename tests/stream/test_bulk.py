@@ -31,7 +31,7 @@ from tests.stream.tunnels import Tunnel, both_ways, tunnel
 from tunnelctl.engine.kernel import Nursery, checkpoint, current_kernel, move_on_after, sleep
 from tunnelctl.stream import pump, socket_stream, splice
 from tunnelctl.stream.base import CHUNK, Stream
-from tunnelctl.stream.pump import BULK, ROUNDS_A_TURN, SPLICES_A_TURN, Pump
+from tunnelctl.stream.pump import BULK, CROWD, ROUNDS_A_TURN, SPLICES_A_TURN, Pump
 from tunnelctl.stream.socket_stream import BULK_RATE, MIN_QUEUE, SocketStream
 from tunnelctl.stream.splice import CAPACITY, POOLED, Pipe, enlarge, give_pipe, take_pipe
 
@@ -564,8 +564,12 @@ class Spliced(Endless):
 
 
 @pytest.mark.linux("splice")
-@pytest.mark.parametrize("direct", [True, False])
-def test_splicing_that_never_waits_lets_other_tasks_run(direct: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("direct", "waiting", "in_a_row"), [(True, 0, SPLICES_A_TURN), (False, CROWD, SPLICES_A_TURN), (False, CROWD - 1, 1)]
+)
+def test_splicing_that_never_waits_lets_other_tasks_run(
+    direct: bool, waiting: int, in_a_row: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls = 0
 
     def moved(*_: int) -> int:
@@ -576,12 +580,13 @@ def test_splicing_that_never_waits_lets_other_tasks_run(direct: bool, monkeypatc
     async def main() -> None:
         monkeypatch.setattr(pump, "splice", moved)
         monkeypatch.setattr(pump, "poll_once", lambda *_: True)
+        monkeypatch.setattr(pump, "bulk_waiting", lambda: waiting)
         async with Nursery() as nursery:
             nursery.start_soon(Pump(Spliced(direct), Spliced(False), lambda count: None).run)
             for turn in range(1, 20):
                 await checkpoint()
-                assert calls <= turn * 2 * SPLICES_A_TURN
-            assert calls >= 10 * SPLICES_A_TURN
+                assert calls <= turn * 2 * in_a_row
+            assert calls >= 10 * in_a_row
             nursery.cancel_scope.cancel()
 
     go(main)

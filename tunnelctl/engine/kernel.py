@@ -400,6 +400,11 @@ def mark_bulk(bulk: bool) -> None:
     _kernel.task.bulk = bulk
 
 
+def bulk_waiting() -> int:
+    """The number of bulk tasks that are ready, and wait for their share of a turn."""
+    return len(_kernel.bulk)
+
+
 def current_time() -> float:
     """Seconds on the monotonic clock, as of the beginning of this turn."""
     return _kernel.now
