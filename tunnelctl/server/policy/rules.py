@@ -22,6 +22,7 @@ from tunnelctl.proto.address import MAX_PORT, Address, is_ip, parse_host, parse_
 from tunnelctl.proto.network import IPV4_MAPPED, Network, is_internal, is_internal_network, is_local_name, parse_network, unwrap
 from tunnelctl.proto.refusal import Refusal
 from tunnelctl.proto.tls.client_hello import ClientHello, NoClientHello
+from tunnelctl.server.policy.index import RuleIndex
 
 _CACHED = 4096  # decisions kept; clients choose the targets, so the number is bounded
 _CACHED_CLIENTS = 256  # sets of rules that differ by client; each keeps its own decisions
@@ -160,10 +161,11 @@ class Policy:
 
     def __init__(self, allow: tuple[Rule, ...] = DEFAULT_ALLOW, deny: tuple[Rule, ...] = (), report: tuple[Rule, ...] = ()) -> None:
         self.allow, self.deny, self.report = allow, deny, report
+        self._allow, self._deny, self._report = map(RuleIndex, (allow, deny, report))
+        self._network_ports = {(rule.low, rule.high) for rule in allow if rule.network}
         self._personal = tuple(rule for rule in (*allow, *deny, *report) if rule.users or rule.clients)
-        # The same targets and clients recur. With a single rule, the first two take 0.2 µs each instead of 1.8 and 5.7, with 20
-        # instead of 7.6 and 13, and the third in place of both; the fourth takes 0.2 instead of 10. The fifth makes clients with
-        # the same rules share the others.
+        # The same targets and clients recur. The first two take 0.2 µs each instead of 3 and 10, and the third in place of both; the
+        # fourth takes 0.2 instead of 10. The fifth makes clients with the same rules share the others.
         self._cached_before_lookup = lru_cache(_CACHED)(self._before_lookup)
         self._cached_judge = lru_cache(_CACHED)(self._judge)
         self._cached_judge_literal = lru_cache(_CACHED)(self._judge_literal)
@@ -228,10 +230,11 @@ class Policy:
 
     def _before_lookup(self, target: Address) -> Decision | None:
         host, port = target
-        for rule in self.deny:
-            if not rule.tls and rule.covers_port(port) and rule.covers_name(host):
+        for rule in self._deny.for_host(host):
+            if not rule.tls and rule.covers_port(port):
                 return Decision(f"deny {rule.text}", refusal.request_denied())
-        if not any(rule.covers_port(port) and (rule.network or rule.covers_name(host)) for rule in self.allow):
+        by_address = any(low <= port <= high for low, high in self._network_ports)
+        if not by_address and not any(rule.covers_port(port) for rule in self._allow.for_host(host)):
             return Decision(NO_ALLOW, refusal.request_denied())
         if is_ip(host) and not (decision := self._judge(target, host)).allowed:
             return decision
@@ -247,11 +250,16 @@ class Policy:
         return self._decide(target, unwrap(ip), is_internal(ip))
 
     def _decide(self, target: Address, forms: tuple[Network, ...], internal: bool) -> Decision:
-        deny, report = (tuple(rule for rule in rules if covers(rule, target, forms)) for rules in (self.deny, self.report))
+        host, port = target
+        allow, deny, report = (
+            tuple(rule for rule in rules.for_target(host, forms) if rule.covers_port(port))
+            for rules in (self._allow, self._deny, self._report)
+        )
         for rule in deny:
             if not rule.tls:
                 return Decision(f"deny {rule.text}", refusal.ip_prohibited())
-        allow = [rule for rule in self.allow if covers(rule, target, forms) and (not internal or rule.reaches_internal())]
+        if internal:
+            allow = tuple(filter(Rule.reaches_internal, allow))
         if not allow:
             return Decision(INTERNAL if internal else NO_ALLOW, refusal.ip_prohibited())
         rule = min(allow, key=lambda rule: (rule.tls, rule.sni))
@@ -274,11 +282,6 @@ def _requirements(kind: str, rules: tuple[Rule, ...]) -> tuple[TLSRequirement, .
 
 def _is_everything(network: Network) -> bool:
     return network.first == 0 and network.last + 1 == 1 << (32 if network.version == 4 else 128)
-
-
-def covers(rule: Rule, target: Address, forms: tuple[Network, ...]) -> bool:
-    """Whether a rule covers a target at an address. forms: as `unwrap` returns them"""
-    return rule.covers_port(target.port) and (rule.covers_name(target.host) or rule.covers_address(forms))
 
 
 def explain(policy: Policy, target: Address, ip: str, user: str, host: str) -> list[tuple[str, str]]:
