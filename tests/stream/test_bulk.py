@@ -134,6 +134,22 @@ def empty(pipe: Pipe) -> bool:
         return True
 
 
+@pytest.mark.linux("splice")
+def test_a_message_of_a_full_pipe_is_sent_at_once(tmp_path: Path) -> None:
+    """The kernel held the end of each back for up to 200 ms, as if there were more in the pipe."""
+
+    async def main() -> None:
+        async with tunnel(tmp_path, stdio_pipes) as tun:
+            with move_on_after(1.5) as scope:
+                for size in (61_441, 65_400, 1 << 16):
+                    for _ in range(10):
+                        await through(tun.client, tun.target, bytes(size))
+                        await through(tun.target, tun.client, b"k")
+            assert not scope.cancelled_caught
+
+    go(main)
+
+
 @pytest.mark.parametrize("left", [tcp, unix, stdio_pipes, stdio_socket, stdio_terminal])
 def test_bulk_in_both_directions_at_once(left: Make, tmp_path: Path) -> None:
     size = MIB // 2 if left is stdio_terminal else 4 * MIB

@@ -99,6 +99,9 @@ class Stream:
     def bound_unsent(self, size: int) -> None:
         """Bounds the bytes that the kernel queues beyond what is in flight, so that what comes next is decided late."""
 
+    def push(self) -> None:
+        """Sends what the kernel may have held back, to send more of it at once, after splicing to the socket."""
+
     def source_drained(self) -> None:
         """Makes `wait_readable` wait for more, after splicing found the source empty."""
         raise NotImplementedError

@@ -156,6 +156,13 @@ class SocketStream(Stream):
     def transport_fd(self) -> int | None:
         return self.descriptor.fd
 
+    def push(self) -> None:
+        # Setting this option, even anew, also sends what is pending.
+        try:
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError:  # a unix socket has none, and holds nothing back
+            pass
+
     def source_drained(self) -> None:
         # After FIN, splice(2) returns 0 for an empty queue. In front of urgent data it returns EAGAIN too: then poll(2) decides.
         self.descriptor.readable = self.descriptor.ended and poll_once(self.descriptor.fd, IN)

@@ -538,6 +538,7 @@ def test_inspected_stream_overrides_every_method_of_stream() -> None:
         "bound_unsent",  # of a connection that carries many tunnels
         "transport_fd",  # of a connection to a proxy
         "confirm_eof",  # of a unix socket that is spliced
+        "push",  # after splicing from a pipe of stdin
         "descriptor",  # without it, the relay uses pumps; and without the following, they copy
         "gathers",
         "scatters",

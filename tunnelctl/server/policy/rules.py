@@ -164,8 +164,8 @@ class Policy:
         self._allow, self._deny, self._report = map(RuleIndex, (allow, deny, report))
         self._network_ports = {(rule.low, rule.high) for rule in allow if rule.network}
         self._personal = tuple(rule for rule in (*allow, *deny, *report) if rule.users or rule.clients)
-        # The same targets and clients recur. The first two take 0.2 µs each instead of 3 and 10, and the third in place of both; the
-        # fourth takes 0.2 instead of 10. The fifth makes clients with the same rules share the others.
+        # The same targets and clients recur. The first two take 0.2 µs each instead of 3 and 10, and the third in place of both;
+        # the fourth takes 0.2 instead of 10. The fifth makes clients with the same rules share the others.
         self._cached_before_lookup = lru_cache(_CACHED)(self._before_lookup)
         self._cached_judge = lru_cache(_CACHED)(self._judge)
         self._cached_judge_literal = lru_cache(_CACHED)(self._judge_literal)
