@@ -99,15 +99,16 @@ def test_the_readme_is_short_and_starts_with_how_to_start():
     assert README[: first.start()].count("\n") < 15
 
 
-def test_figures_in_the_readme_are_those_of_the_benchmark():
-    ours, _python, *others = re.findall(r"^\| (?:\*\*)?[a-z][^|]* \| ([\d.]+) \| ([\d.]+|–) ", BENCH, re.MULTILINE)
-    starts = [float(start) for start, _ in others]
-    assert f"in {round(float(ours[0]))} ms, and the kernel moves bulk data at {int(float(ours[1]))} GiB/s" in README
-    assert f"{round(float(ours[0]))} ms against {round(min(starts))} to {round(max(starts))}." in README
+def test_the_figures_in_the_readme_are_those_of_the_report():
+    table = README.partition("<!-- performance -->\n")[2].partition("<!-- /performance -->")[0]
+    assert table.count("\n") > 5
+    assert table in PAGES["docs/performance.md"]
 
 
-# The first table of the page: connect against other programs.
-BENCH = PAGES["docs/benchmarks.md"].partition("`python -m tests.bench connect")[2].partition("`python -m tests.bench serve")[0]
+def test_the_report_shows_its_pictures():
+    """`python -m tests.bench page` writes both."""
+    shown = set(re.findall(r"\((performance/[^)]+)\)", PAGES["docs/performance.md"]))
+    assert shown == {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs/performance").iterdir()}
 
 
 def test_the_number_of_translated_command_lines():

@@ -2,11 +2,12 @@
 
     python -m tests.bench [WHAT] [--quick] [--rounds N] [--at-once N] [--json FILE]
 
-from the project's directory, with Python 3.11 or later and a C compiler. WHAT is connect, tls, serve, features, fairness,
-forward, http2, control, keystrokes or all; tls, http2 and control also need trustme, and http2 and keystrokes need the headers of
-OpenSSL (Debian: libssl-dev). It prints Markdown tables and a verdict on each target to stdout, progress to stderr, and writes every
-sample as JSON (default: build/bench.json). --quick takes about two minutes and is for a look; figures to quote come from a full run
-(about ten minutes) on a machine with nothing else to do.
+from the project's directory, with Python 3.11 or later and a C compiler. WHAT is one of the parts below, which prints Markdown
+tables and a verdict on each target; or all, which writes docs/performance.md with its pictures and the table in the README; or
+page, which writes them again from the samples of an earlier run. tls, http2 and control also need trustme, and http2 and
+keystrokes the headers of OpenSSL (Debian: libssl-dev). Progress goes to stderr, and every sample to a JSON file (default:
+build/bench.json). A part that fails does not stop the others, and is named in the report. Figures to quote come from a full run of
+all, some 30 minutes on a machine with nothing else to do; --quick takes some 10 and is for a look.
 
 What is measured is the console script as `pip install` puts it into a fresh virtual environment, not the checkout.
 Peers are taken as they are installed (Debian: netcat-openbsd ncat socat corkscrew connect-proxy proxytunnel tinyproxy-bin
@@ -46,6 +47,9 @@ http2     tunnels/s CONNECT, one byte echoed, END_STREAM both ways, 16 of them u
 control   start     as with connect: by way of serve in the clear, of serve behind TLS, and of the control socket of a forward to
                     the latter
 
+curves    cost against the number of tunnels, the size of messages, rules, users, proxies in a chain, and workers; each curve says
+          what it is of. What is measured is as above, and CPU time that of all processes of the program
+
 keystrokes          messages of 1, 100 and 1,400 bytes to an echo and back
           alone     one after the other without a pause, everything on one core: what a program adds to the direct connection is
                     what it takes itself
@@ -62,20 +66,45 @@ one worker each.
 import argparse
 import signal
 import sys
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from tests.bench import clients, control, fairness, features, forward, http2, keystrokes, proxies, report, tls
-from tests.bench.workshop import Plan, Workshop, say
+from tests.bench.curves import measure as curves
+from tests.bench.network import isolate
+from tests.bench.report import facts, page, tables
+from tests.bench.report.result import Result, read_json, write_json
+from tests.bench.samples import clients, control, fairness, features, forward, http2, keystrokes, proxies, tls
+from tests.bench.workshop import Plan, Table, Workshop, say
 
 FULL = Plan(rounds=5, idle_rounds=3, starts=20, stream=2 << 30, tunnels=20_000, bulk=4 << 30)
 QUICK = Plan(rounds=2, idle_rounds=1, starts=8, stream=512 << 20, tunnels=5_000, bulk=1 << 30)
 ROOT = Path(__file__).parents[2]
-CHOICES = ("connect", "tls", "serve", "features", "fairness", "forward", "http2", "control", "keystrokes", "all")
+
+Measure = Callable[[Workshop, Plan, Callable[[str], Table]], None]
+
+
+def in_one_table(name: str, measure: Callable[[Workshop, Plan, Table], None]) -> Measure:
+    return lambda workshop, plan, table: measure(workshop, plan, table(name))
+
+
+PARTS: dict[str, Measure] = {
+    "connect": in_one_table("connect", clients.measure),
+    "tls": in_one_table("tls", tls.measure),
+    "serve": in_one_table("serve", proxies.measure),
+    "features": in_one_table("features", features.measure),
+    "fairness": in_one_table("fairness", fairness.measure),
+    "forward": in_one_table("forward", forward.measure),
+    "http2": http2.measure,
+    "control": in_one_table("control", control.measure),
+    "keystrokes": keystrokes.measure,
+    "curves": curves.measure,
+}
 
 
 def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("what", nargs="?", choices=CHOICES, default="all")
+    parser.add_argument("what", nargs="?", choices=(*PARTS, "all", "page"), default="all")
     parser.add_argument("--quick", action="store_true", help="two rounds of small samples")
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds of everything, instead of the plan's own number")
     parser.add_argument("--at-once", type=int, metavar="N", default=32, help="tunnels under way at once (default 32)")
@@ -90,36 +119,40 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
     return plan
 
 
+def measure(result: Result, names: Iterable[str]) -> None:
+    with Workshop(ROOT) as workshop:
+        for name in names:
+            begun = time.monotonic()
+            try:
+                PARTS[name](workshop, result.plan, result.table)
+            except Exception as failure:  # whatever it is: the other parts take long, and do not depend on this one
+                result.failures.append(f"{name}: {type(failure).__name__}: {failure}")
+                say(result.failures[-1])
+            say(f"{name}: {time.monotonic() - begun:.0f} s")
+
+
 def main() -> int:
     arguments = parse()
+    if arguments.what == "page":
+        page.write(read_json(arguments.json), ROOT)
+        return 0
     # Ended from outside, the run still ends what it started and removes its directory.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
-    result = report.Result(machine=report.machine(), plan=plan_of(arguments))
-    with Workshop(ROOT) as workshop:
-        if arguments.what in ("connect", "all"):
-            clients.measure(workshop, result.plan, result.table("connect"))
-        if arguments.what in ("tls", "all"):
-            tls.measure(workshop, result.plan, result.table("tls"))
-        if arguments.what in ("serve", "all"):
-            proxies.measure(workshop, result.plan, result.table("serve"))
-        if arguments.what in ("features", "all"):
-            features.measure(workshop, result.plan, result.table("features"))
-        if arguments.what in ("fairness", "all"):
-            fairness.measure(workshop, result.plan, result.table("fairness"))
-        if arguments.what in ("forward", "all"):
-            forward.measure(workshop, result.plan, result.table("forward"))
-        if arguments.what in ("http2", "all"):
-            http2.measure(workshop, result.plan, result.table)
-        if arguments.what in ("control", "all"):
-            control.measure(workshop, result.plan, result.table("control"))
-        if arguments.what in ("keystrokes", "all"):
-            keystrokes.measure(workshop, result.plan, result.table)
-    result.machine["load average after"] = report.load_average()
-    report.write_json(result, arguments.json)
+    result = Result(machine=facts.machine(), plan=plan_of(arguments))
+    result.machine["run"] = f"`{' '.join(('python -m tests.bench', arguments.what, *(['--quick'] if arguments.quick else [])))}`"
+    result.machine["network"] = isolate()
+    begun = time.monotonic()
+    measure(result, PARTS if arguments.what == "all" else (arguments.what,))
+    result.machine["load average after"] = facts.load_average()
+    result.machine["took"] = f"{(time.monotonic() - begun) / 60:.0f} minutes"
+    write_json(result, arguments.json)
     say(f"samples in {arguments.json}")
-    print(report.markdown(result))
-    return 0
+    if arguments.what == "all":
+        page.write(result, ROOT)
+    else:
+        print(tables.markdown(result))
+    return int(bool(result.failures))
 
 
 if __name__ == "__main__":

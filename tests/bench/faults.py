@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tests.bench.proxies import cpu_seconds, resident_kib
+from tests.bench.samples.proxies import cpu_seconds, resident_kib
 from tests.bench.workshop import Workshop, raise_descriptor_limit
 from tests.peers.process import end, ended_within, wait_until
 from tests.peers.program import MODULE, environment

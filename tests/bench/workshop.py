@@ -13,12 +13,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from tests.bench.network import rejoin
+
 INSTALL_SECONDS = 300
 SAMPLE_SECONDS = 120  # load.c gives up after 90
 
 # What bounds all programs, and is none that anybody would use in their place: no target is held against it.
 DIRECT, SPLICE = "direct connection", "splice loop in C"
 LIMITS = frozenset({DIRECT, SPLICE})
+SOURCES = Path(__file__).with_name("load")
 
 
 class Plan(NamedTuple):
@@ -88,11 +91,20 @@ class Workshop:
     def __exit__(self, *failure: object) -> None:
         self._temporary.cleanup()
 
+    def fresh_directory(self) -> Path:
+        directory = Path(tempfile.mkdtemp(dir=self.directory))
+        directory.chmod(0o755)
+        return directory
+
     def _compile(self, name: str, *libraries: str) -> Path:
         program = self.directory / name
-        command = ["cc", "-O2", "-Wall", "-o", str(program), str(Path(__file__).with_name(f"{name}.c")), *libraries]
+        command = ["cc", "-O2", "-Wall", "-o", str(program), str(SOURCES / f"{name}.c"), *libraries]
         subprocess.run(command, check=True, timeout=INSTALL_SECONDS)
         return program
+
+    @cached_property
+    def messages(self) -> Path:
+        return self._compile("messages")
 
     @cached_property
     def http2(self) -> Path:
@@ -162,7 +174,8 @@ class Workshop:
         return binary
 
     def _install(self, command: list[str]) -> None:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_SECONDS)
+        # No thread of ours is inside the fork: this process has none.
+        done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_SECONDS, preexec_fn=rejoin)
         if done.returncode:
             raise Unavailable(f"cannot be installed: {telling_line(done.stdout + done.stderr)}")
 

@@ -5,7 +5,7 @@ The load generator is that of the benchmarks.
 
 from typing import NamedTuple
 
-from tests.bench.proxies import GIB, cpu_of_tree, holder, resident_kib, tree
+from tests.bench.samples.proxies import GIB, cpu_of_tree, holder, resident_kib, tree
 from tests.bench.workshop import Workshop
 from tests.deploy.fleet.machines import Machine
 from tests.deploy.fleet.network import PORT

@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.bench import proxies
-from tests.bench.proxies import Command, Proxy, Recipe, holder, running
+from tests.bench.samples import proxies
+from tests.bench.samples.proxies import Command, Proxy, Recipe, holder, running
 from tests.bench.workshop import Plan, Table, Unavailable, Workshop, say
 
 OURS, ENVOY = proxies.OURS, "Envoy"
@@ -97,12 +97,12 @@ class Bench:
         """Starts those that can; the others go into the table as missing. An idle one costs its rivals nothing."""
         for name in self._way.recipes:
             try:
-                self._started[name] = stack.enter_context(self._running(name, 0))
+                self._started[name] = stack.enter_context(self._running(name))
             except Unavailable as reason:
                 self._table.missing[name] = str(reason)
 
-    def _running(self, name: str, number: int) -> AbstractContextManager[Proxy]:
-        return running(self._workshop, name, number, self._way.recipes, self._warm_up)
+    def _running(self, name: str) -> AbstractContextManager[Proxy]:
+        return running(self._workshop, name, self._way.recipes, self._warm_up)
 
     def _warm_up(self, workshop: Workshop, proxy: Proxy) -> None:
         self._sample("rate", proxy, WARM_UP, AT_ONCE)
@@ -127,11 +127,11 @@ class Bench:
         milliseconds = {f"{direction}_{quantile}": figures[quantile] * 1e3 for quantile in ("p50", "p99")}
         self._table.add(name, **milliseconds, **{f"{direction}_beside": figures["bytes"] / GIB / figures["seconds"]})
 
-    def idle(self, name: str, number: int) -> None:
+    def idle(self, name: str) -> None:
         """Takes the growth for each idle stream, which has carried a byte, in a fresh proxy."""
         if not proxies.enough_descriptors(IDLE):
             raise Unavailable(f"the limit of descriptors is too low for {IDLE} streams")
-        with self._running(name, number) as proxy:
+        with self._running(name) as proxy:
             base = proxy.rss_kib()
             with holder(self._workshop.http2, "hold", self._way.word, proxy.port, AT_ONCE, EACH) as hold:
                 hold(IDLE)
@@ -143,8 +143,8 @@ class Bench:
             self._each(f"bulk {direction}", partial(self.bulk, direction))
             self._each(f"keys {direction}", partial(self.keys, direction))
 
-    def idle_round(self, number: int) -> None:
-        self._each("idle", lambda name, _: self.idle(name, number))
+    def idle_round(self) -> None:
+        self._each("idle", lambda name, _: self.idle(name))
 
     def _each(self, metric: str, sample: Callable[[str, Proxy], None]) -> None:
         for name, proxy in self._started.items():
@@ -172,4 +172,4 @@ def measure(workshop: Workshop, plan: Plan, table_of: Callable[[str], Table]) ->
     for number in range(1, plan.idle_rounds + 1):
         say(f"http2: idle streams, round {number} of {plan.idle_rounds}")
         for bench in benches:
-            bench.idle_round(number)
+            bench.idle_round()

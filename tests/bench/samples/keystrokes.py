@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
-from tests.bench import clients, forward, http2, proxies
+from tests.bench.samples import clients, forward, http2, proxies
 from tests.bench.workshop import DIRECT, SPLICE, Plan, Table, Unavailable, Workshop, say
 
 SIZES = (1, 100, 1_400)
@@ -66,9 +66,8 @@ def on_one_core() -> Iterator[None]:
 class Scene:
     """What runs for the samples of one table, and how it is reached."""
 
-    def __init__(self, workshop: Workshop, table: Table, stack: ExitStack, number: int) -> None:
-        """number: tells apart the directories of proxies with the same name"""
-        self.workshop, self.table, self.stack, self.number = workshop, table, stack, number
+    def __init__(self, workshop: Workshop, table: Table, stack: ExitStack) -> None:
+        self.workshop, self.table, self.stack = workshop, table, stack
         # Its targets are left early, and it says so.
         self.scripted = stack.enter_context(forward.beside(workshop, workshop.load, "proxy", 0))
         self.target = f"127.0.0.{10 + TARGET}:{self.scripted}"
@@ -81,7 +80,7 @@ class Scene:
             self.table.missing[name] = str(reason)
 
     def start(self, name: str, recipes: Mapping[str, proxies.Recipe] = proxies.RECIPES) -> proxies.Proxy:
-        return self.stack.enter_context(proxies.running(self.workshop, name, self.number, recipes, lambda *_: None))
+        return self.stack.enter_context(proxies.running(self.workshop, name, recipes, lambda *_: None))
 
     def local(self, name: str, proxy: int, goal: str) -> Way:
         """Through a forward, or its like, whose port leads to the target."""
@@ -149,7 +148,6 @@ GROUPS: dict[str, Callable[[Scene], None]] = {
 
 OURS = {"connect": clients.OURS, "forward": forward.OURS, "serve": proxies.OURS, "http2": http2.OURS}
 TABLES = {(group, load): f"keystrokes-{group}-{load}" for load in (ALONE, BESIDE) for group in GROUPS}
-FIRST_NUMBER = 200  # sets the directories of these proxies apart from those of the others
 
 
 # ---- the samples ----
@@ -193,10 +191,10 @@ def measure(workshop: Workshop, plan: Plan, table_of: Callable[[str], Table]) ->
 def _measure_load(workshop: Workshop, plan: Plan, table_of: Callable[[str], Table], load: str, rounds: int) -> None:
     bench = Bench(workshop, plan, load)
     for group, add_ways in GROUPS.items():
-        table, number = table_of(TABLES[group, load]), FIRST_NUMBER + list(TABLES).index((group, load))
+        table = table_of(TABLES[group, load])
         try:
             with ExitStack() as stack:
-                scene = Scene(workshop, table, stack, number)
+                scene = Scene(workshop, table, stack)
                 add_ways(scene)
                 for turn in range(1, rounds + 1):
                     say(f"keystrokes, {group}, {load}: round {turn} of {rounds}")

@@ -11,7 +11,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.bench.proxies import GIB, SETTLE_SECONDS, Proxy, start_all, tree
+from tests.bench.samples.proxies import GIB, SETTLE_SECONDS, Proxy, start_all, tree
 from tests.bench.workshop import DIRECT, Plan, Table, Unavailable, Workshop, say
 from tests.peers.process import end
 
@@ -43,10 +43,10 @@ def _keystrokes(workshop: Workshop, table: Table, name: str, proxy: Proxy | None
     except Unavailable as failure:
         table.note_failure(name, "keystrokes", failure)
         return
-    gib = figures["bytes"] / GIB
-    table.add(name, p50=figures["p50"] * 1000, p99=figures["p99"] * 1000, beside_gibs=gib / figures["seconds"])
+    gibs = figures["bytes"] / GIB / figures["seconds"]
+    table.add(name, p50=figures["p50"] * 1000, p99=figures["p99"] * 1000, beside_gibs=gibs)
     if proxy is not None:
-        table.add(name, beside_cpu=(proxy.cpu() - before) / gib)
+        table.add(name, beside_cpu=(proxy.cpu() - before) / (figures["bytes_in_all"] / GIB))
 
 
 def _stalled_readers(workshop: Workshop, table: Table, name: str, proxy: Proxy) -> None:

@@ -1,4 +1,5 @@
 /* What the load generators share: the end of a program that failed, time, sockets on loopback, bulk data that is not copied. */
+#pragma once
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <endian.h>

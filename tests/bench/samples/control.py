@@ -9,15 +9,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tests.bench import http2, proxies
-from tests.bench.clients import BANNER, BARE, Bench, Commands, scripted_proxy
+from tests.bench.samples import http2, proxies
+from tests.bench.samples.clients import BANNER, BARE, Bench, Commands, scripted_proxy
 from tests.bench.workshop import Plan, Table, Unavailable, Workshop, last_line, say
 from tests.peers.process import Daemon, wait_until
 
 CLEAR, TLS, CONTROL = "connect, in the clear", "connect, TLS", "connect, control socket"
 TARGET = f"127.0.0.{10 + BANNER}"  # where load.c has the banner, without a CONNECT
 NAME = "bench"
-CONTROL_RUN = 100  # sets the directories of these proxies apart from those of http2.py
 
 CONNECT = {
     CLEAR: "connect -x http://127.0.0.1:{clear} {target} {behind}",
@@ -63,9 +62,7 @@ def measure(workshop: Workshop, plan: Plan, table: Table) -> None:
     commands = commands_of(workshop)
     with ExitStack() as stack:
         behind = stack.enter_context(scripted_proxy(workshop, 0))
-        clear, tls = (
-            stack.enter_context(proxies.running(workshop, name, CONTROL_RUN, recipes, lambda *_: None)).port for name in recipes
-        )
+        clear, tls = (stack.enter_context(proxies.running(workshop, name, recipes, lambda *_: None)).port for name in recipes)
         authority = certificates.authority(workshop.directory)
         places = {"clear": clear, "tls": tls, "authority": authority, "target": TARGET, "behind": behind}
         try:

@@ -37,7 +37,7 @@ def tunnelctl(workshop: Workshop, directory: Path, *more: str) -> Command:
     return lambda port: [script, "serve", "--listen", f"127.0.0.1:{port}", *options]
 
 
-def _with_settings(text: str, directory: Path, *words: str) -> Command:
+def with_settings(text: str, directory: Path, *words: str) -> Command:
     """A program that reads `text` from a file; {port} and {directory} are filled in. `words` end with the file's flag."""
 
     def command(port: int) -> list[str]:
@@ -48,7 +48,7 @@ def _with_settings(text: str, directory: Path, *words: str) -> Command:
     return command
 
 
-def _installed(program: str) -> str:
+def installed(program: str) -> str:
     path = which(program)
     if path is None:
         raise Unavailable("not installed")
@@ -66,7 +66,7 @@ Allow 127.0.0.0/8
 
 
 def tinyproxy(workshop: Workshop, directory: Path, log: str = "LogLevel Critical") -> Command:
-    return _with_settings(TINYPROXY.replace("{log}", log), directory, _installed("tinyproxy"), "-d", "-c")
+    return with_settings(TINYPROXY.replace("{log}", log), directory, installed("tinyproxy"), "-d", "-c")
 
 
 def tinyproxy_with_log(workshop: Workshop, directory: Path) -> Command:
@@ -94,8 +94,12 @@ max_filedescriptors 20000
 
 
 def squid(workshop: Workshop, directory: Path) -> Command:
-    # A service name of its own keeps its shared memory apart from any other squid's.
-    return _with_settings(SQUID, directory, _installed("squid"), "-N", "-n", f"bench{os.getpid()}", "-f")
+    return with_settings(SQUID, directory, installed("squid"), "-N", "-n", squid_name(), "-f")
+
+
+def squid_name() -> str:
+    """A service name of its own keeps its shared memory apart from any other squid's."""
+    return f"bench{os.getpid()}"
 
 
 # A forward proxy for any target, so the dynamic cluster; the limits of its circuit breakers are below 9,000 by default.
@@ -144,7 +148,7 @@ def envoy(workshop: Workshop, directory: Path, http: Mapping[str, Any] = {}, lis
     """http: more settings of the manager of HTTP connections; listener: of the chain of filters that it is in"""
     options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "critical", "-c"]
     settings = ENVOY.replace("{http}", _lines(http, 10)).replace("{listener}", _lines(listener, 6))
-    command = _with_settings(settings, directory, str(workshop.envoy()), *options)
+    command = with_settings(settings, directory, str(workshop.envoy()), *options)
     # The ending tells Envoy the format.
     return lambda port: [*command(port)[:-1], str((directory / "settings").rename(directory / "settings.yaml"))]
 
@@ -230,13 +234,11 @@ def warm_up(workshop: Workshop, proxy: Proxy) -> None:
 def running(
     workshop: Workshop,
     name: str,
-    number: int,
     recipes: Mapping[str, Recipe] = RECIPES,
     warm_up: Callable[[Workshop, Proxy], None] = warm_up,
 ) -> Iterator[Proxy]:
-    """A fresh proxy of that name, warmed up; `number` tells apart the directories of several."""
-    directory = workshop.directory / f"{name.replace(' ', '-')}-{number}"
-    directory.mkdir()
+    """A fresh proxy of that name, warmed up, with a directory of its own."""
+    directory = workshop.fresh_directory()
     command = recipes[name](workshop, directory)
     daemon = Daemon(
         lambda port: workshop.leashed(command(port)),
@@ -253,7 +255,7 @@ def running(
     except AssertionError as failure:  # of Daemon: it did not start, or it ended by itself
         raise Unavailable(f"does not run: {last_line(str(failure))}") from failure
     finally:
-        for segment in Path("/dev/shm").glob(f"bench{os.getpid()}-*"):
+        for segment in Path("/dev/shm").glob(f"{squid_name()}-*"):
             segment.unlink()
 
 
@@ -322,10 +324,10 @@ class Bench:
                 except Unavailable as failure:
                     self._table.note_failure(name, sample.__name__, failure)
 
-    def idle_round(self, names: Iterable[str], number: int) -> None:
+    def idle_round(self, names: Iterable[str]) -> None:
         for name in names:
             try:
-                with running(self._workshop, name, number) as proxy:
+                with running(self._workshop, name) as proxy:
                     self.idle(name, proxy)
             except Unavailable as failure:
                 self._table.note_failure(name, "idle", failure)
@@ -341,7 +343,7 @@ def start_all(workshop: Workshop, table: Table, stack: ExitStack) -> dict[str, P
     started: dict[str, Proxy] = {}
     for name in RECIPES:
         try:
-            started[name] = stack.enter_context(running(workshop, name, 0))
+            started[name] = stack.enter_context(running(workshop, name))
         except Unavailable as reason:
             table.missing[name] = str(reason)
     return started
@@ -361,4 +363,4 @@ def measure(workshop: Workshop, plan: Plan, table: Table) -> None:
         table.note_failure("one of the proxies", "at the end", failure)
     for number in range(1, plan.idle_rounds + 1):
         say(f"serve: idle tunnels, round {number} of {plan.idle_rounds}")
-        bench.idle_round(started, number)
+        bench.idle_round(started)

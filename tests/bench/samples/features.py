@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.bench.proxies import Bench, Command, Proxy, Recipe, running, tinyproxy, tinyproxy_with_log
+from tests.bench.samples.proxies import Bench, Command, Proxy, Recipe, running, tinyproxy, tinyproxy_with_log
 from tests.bench.workshop import Plan, Table, Unavailable, Workshop, say
 
 BARE, USUAL, ALL = "serve, bare", "serve, policy, log and metrics", "serve, all of them"
@@ -56,7 +56,7 @@ def measure(workshop: Workshop, plan: Plan, table: Table) -> None:
         started: dict[str, Proxy] = {}
         for name in RECIPES:
             try:
-                started[name] = stack.enter_context(running(workshop, name, len(started), RECIPES))
+                started[name] = stack.enter_context(running(workshop, name, RECIPES))
             except Unavailable as reason:
                 table.missing[name] = str(reason)
         for number in range(1, plan.rounds + 1):

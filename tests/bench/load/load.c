@@ -10,9 +10,10 @@
  *                                      On 127.0.0.11 to 15 the same port is those targets, and asks for no CONNECT
  *   load run exit|start|down|up SIZE CMD...   start CMD with pipes as stdin and stdout and time it
  *   load straight down|up PORT SIZE    the same data without a client, over a connection to the targets of the proxy on PORT
- *   load rate PORT COUNT AT_ONCE       COUNT tunnels through the proxy on PORT: CONNECT, one byte echoed, close
+ *   load rate PORT COUNT AT_ONCE [TARGETS [FIELD]]   COUNT tunnels through the proxy on PORT: CONNECT, one byte echoed, close
  *                                      (as for hold and bulk, PORT is one of 127.0.0.1, or an IPv4 ADDRESS:PORT; for rate and bulk,
- *                                      0 is no proxy: connections lead straight to the targets)
+ *                                      0 is no proxy: connections lead straight to the targets), to 16 addresses in turn, or to so
+ *                                      many TARGETS; FIELD is one more field of the request, such as a login
  *   load hold PORT AT_ONCE             reads numbers from stdin; opens tunnels until that many are held, prints the number
  *   load local PORT COUNT AT_ONCE      COUNT connections to a local port that leads to an echo: one byte and back, close
  *   load down PORT SIZE STREAMS        SIZE bytes, over so many connections to a local port that leads to that target 4
@@ -23,32 +24,9 @@
  *                                      reads no more until its stdin ends
  *   load leash CMD...                  becomes CMD, which is killed when the parent dies
  */
-#include "load.h"
+#include "tunnel.h"
 
 enum { PORT_BANNER = 1, PORT_DOWN = 2, PORT_UP = 3, PORT_WANTED = 4, PORT_KEYS = 5, ASKED = 10, TARGET_HOST = 10 };
-
-static in_addr_t proxy_host = INADDR_LOOPBACK;
-
-/* The port in PORT or ADDRESS:PORT. The address is that of the proxy from now on. */
-static int proxy_at(const char *text)
-{
-    const char *colon = strchr(text, ':');
-    char address[INET_ADDRSTRLEN] = "";
-    if (!colon)
-        return atoi(text);
-    struct in_addr host;
-    if (colon - text >= INET_ADDRSTRLEN || !inet_aton(strncpy(address, text, colon - text), &host))
-        die("%s: no address", text);
-    proxy_host = ntohl(host.s_addr);
-    return atoi(colon + 1);
-}
-
-static struct sockaddr_in proxy_address(int port)
-{
-    struct sockaddr_in address = loopback(1, port);
-    address.sin_addr.s_addr = htonl(proxy_host);
-    return address;
-}
 
 /* ---- proxy: scripted, one client at a time ---- */
 
@@ -243,7 +221,8 @@ enum state { FREE, LISTENER, TARGET, CONNECTING, HEAD, ECHO, HELD };
 static struct {
     enum state *state; /* by descriptor */
     long descriptors; /* at most */
-    int epoll, proxy_port, target_port;
+    int epoll, proxy_port, target_port, first_host, hosts; /* the target's addresses */
+    const char *field; /* of each request, with its end of line, or "" */
     long opened, open, goal; /* tunnels opened so far, tunnels between connect() and their echo, tunnels wanted */
     long targets;            /* target ends that are open */
     bool keep;               /* hold the tunnels, rather than close each after its echo */
@@ -279,10 +258,11 @@ static void open_tunnel(void)
 
 static void request(int fd)
 {
-    char head[128];
-    int host = 1 + load.opened % ADDRESSES;
-    snprintf(head, sizeof head, "CONNECT 127.0.0.%d:%d HTTP/1.1\r\nHost: 127.0.0.%d:%d\r\n\r\n", host, load.target_port,
-             host, load.target_port);
+    char head[512], name[INET_ADDRSTRLEN];
+    struct sockaddr_in target = loopback(load.first_host + load.opened % load.hosts, load.target_port);
+    inet_ntop(AF_INET, &target.sin_addr, name, sizeof name);
+    snprintf(head, sizeof head, "CONNECT %s:%d HTTP/1.1\r\nHost: %s:%d\r\n%s\r\n", name, load.target_port, name, load.target_port,
+             load.field);
     send_all(fd, head);
     load.state[fd] = HEAD;
 }
@@ -403,6 +383,9 @@ static void prepare_to_open(int proxy_port)
     load.state = calloc(load.descriptors, sizeof *load.state);
     load.epoll = epoll_create1(EPOLL_CLOEXEC);
     load.proxy_port = proxy_port;
+    load.field = "";
+    load.first_host = 1;
+    load.hosts = ADDRESSES;
 }
 
 static void prepare(int proxy_port)
@@ -413,10 +396,29 @@ static void prepare(int proxy_port)
             die("no port that is free on %d loopback addresses", ADDRESSES);
 }
 
-static void rate(int proxy_port, long count, long at_once)
+/* One listener for all of 127.0.0.0/8, in which there are as many targets as one may want. */
+static void prepare_targets(int proxy_port, int targets)
+{
+    int fd = try_listen(1 - INADDR_LOOPBACK, 0, SOCK_NONBLOCK); /* on 0.0.0.0 */
+    if (fd < 0)
+        die("listen: %s", strerror(errno));
+    prepare_to_open(proxy_port);
+    load.first_host = 1 << 16; /* 127.1.0.0, where nothing else is */
+    load.hosts = targets;
+    load.target_port = port_of(fd);
+    watch(fd, LISTENER, EPOLLIN);
+}
+
+static void rate(int proxy_port, long count, long at_once, int targets, const char *field)
 {
     double done, begun;
-    prepare(proxy_port);
+    char line[256];
+    if (targets)
+        prepare_targets(proxy_port, targets);
+    else
+        prepare(proxy_port);
+    snprintf(line, sizeof line, "%s%s", field, *field ? "\r\n" : "");
+    load.field = line;
     load.local = !proxy_port;
     begun = now();
     turn(count, at_once, 0, &done);
@@ -502,20 +504,6 @@ static void hold(int proxy_port, long at_once)
         fflush(stdout);
         alarm(TIME_LIMIT);
     }
-}
-
-/* A tunnel to a target on this machine; proxy port 0 leads straight there. */
-static int tunnel(int proxy_port, int target_port, int receive_buffer)
-{
-    char head[HEAD_MAX + 1];
-    int fd = connect_to(proxy_port ? proxy_address(proxy_port) : loopback(1, target_port), receive_buffer);
-    if (proxy_port) {
-        snprintf(head, sizeof head, "CONNECT 127.0.0.1:%d HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n", target_port, target_port);
-        send_all(fd, head);
-        read_head(fd, head);
-        check_status(head);
-    }
-    return fd;
 }
 
 /* ---- bulk: one tunnel, both ends blocking, in two processes ---- */
@@ -638,8 +626,9 @@ static void fair(int proxy_port, long streams, double duration)
     }
     double took = now() - begun;
     qsort(times, typed, sizeof *times, by_size);
-    printf("{\"bytes\": %lld, \"seconds\": %.6f, \"p50\": %.6f, \"p99\": %.6f, \"worst\": %.6f}\n", *count - before, took,
+    printf("{\"bytes\": %lld, \"seconds\": %.6f, \"p50\": %.6f, \"p99\": %.6f, \"worst\": %.6f, ", *count - before, took,
            times[typed / 2], times[typed * 99 / 100], times[typed - 1]);
+    printf("\"bytes_in_all\": %lld}\n", *count); /* those until the windows had grown as well */
     fflush(stdout);
     _exit(0); /* the kernel ends the children */
 }
@@ -672,8 +661,8 @@ int main(int argc, char **argv)
         run(argv[2], atoll(argv[3]), argv + 4);
     else if (argc == 5 && !strcmp(argv[1], "straight"))
         straight(!strcmp(argv[2], "down"), atoi(argv[3]), atoll(argv[4]));
-    else if (argc == 5 && !strcmp(argv[1], "rate"))
-        rate(proxy_at(argv[2]), atol(argv[3]), atol(argv[4]));
+    else if (argc >= 5 && argc <= 7 && !strcmp(argv[1], "rate"))
+        rate(proxy_at(argv[2]), atol(argv[3]), atol(argv[4]), argc > 5 ? atoi(argv[5]) : 0, argc > 6 ? argv[6] : "");
     else if (argc == 5 && !strcmp(argv[1], "local"))
         local(atoi(argv[2]), atol(argv[3]), atol(argv[4]));
     else if (argc == 5 && !strcmp(argv[1], "down"))

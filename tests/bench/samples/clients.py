@@ -73,6 +73,7 @@ class Bench:
         self._plan = plan
         self._table = table
         self._places = places
+        self._hung: set[tuple[str, str]] = set()  # each took a minute and a half, and would do so again in the next round
 
     def _run(self, mode: str, port: int, command: list[str]) -> dict[str, float]:
         words = [word.format(port=port, **self._places) for word in command]
@@ -114,9 +115,12 @@ class Bench:
 
     def each(self, sample: Callable[[str, list[str]], dict[str, float]], commands: Commands) -> None:
         for name, command in commands.items():
+            if (name, sample.__name__) in self._hung:
+                continue
             try:
                 self._table.add(name, **sample(name, command))
             except Unavailable as failure:
+                self._hung.add((name, sample.__name__))
                 self._table.note_failure(name, sample.__name__, failure)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.bench.clients import Bench, commands_of, measure_each, scripted_proxy
+from tests.bench.samples.clients import Bench, commands_of, measure_each, scripted_proxy
 from tests.bench.workshop import Plan, Table, Unavailable, Workshop
 from tests.peers.process import Daemon, which
 

@@ -18,9 +18,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.bench import proxies
+from tests.bench.samples import proxies
 from tests.bench.workshop import Plan, Table, Unavailable, Workshop, last_line, say
-from tests.peers.process import Daemon, which
+from tests.peers.process import Daemon
 
 OURS, WARM = "tunnelctl forward", "tunnelctl forward --warm 8"
 SOCAT = "socat"
@@ -90,23 +90,20 @@ def ours(*more: str) -> Recipe:
 
 def socat(workshop: Workshop, port: int, proxy: str, goal: str) -> list[str]:
     host, _, proxy_port = proxy.partition(":")
-    return [installed("socat"), f"TCP-LISTEN:{port},fork,reuseaddr,backlog=1024", f"PROXY:{host}:{goal},proxyport={proxy_port}"]
+    return [
+        proxies.installed("socat"),
+        f"TCP-LISTEN:{port},fork,reuseaddr,backlog=1024",
+        f"PROXY:{host}:{goal},proxyport={proxy_port}",
+    ]
 
 
 def proxytunnel(workshop: Workshop, port: int, proxy: str, goal: str) -> list[str]:
     # -o, because it would name the proxy in Host, and a proxy that is strict refuses that.
-    return [installed("proxytunnel"), "-q", "-a", str(port), "-p", proxy, "-d", goal, "-o", goal]
+    return [proxies.installed("proxytunnel"), "-q", "-a", str(port), "-p", proxy, "-d", goal, "-o", goal]
 
 
 def pproxy(workshop: Workshop, port: int, proxy: str, goal: str) -> list[str]:
     return [str(workshop.pproxy()), "-m", "pproxy", "-l", f"tunnel{{{goal}}}://127.0.0.1:{port}", "-r", f"http://{proxy}"]
-
-
-def installed(program: str) -> str:
-    path = which(program)
-    if path is None:
-        raise Unavailable("not installed")
-    return path
 
 
 RECIPES: dict[str, Recipe] = {OURS: ours(), WARM: ours("--warm", "8"), SOCAT: socat, "proxytunnel": proxytunnel, "pproxy": pproxy}
@@ -185,13 +182,13 @@ class Bench:
         figures = self._workshop.sample("local", program.port, count, self._at_once)
         self._table.add(name, conns_s=count / figures["seconds"], conn_us=(program.cpu() - before) / count * 1e6)
 
-    def latency(self, name: str, program: proxies.Proxy, suffix: str = "") -> None:
-        times = sorted(set_up(program.port) * 1e3 for _ in range(self._amounts.latencies))
+    def latency(self, name: str, program: proxies.Proxy, suffix: str = "", share: int = 1) -> None:
+        times = sorted(set_up(program.port) * 1e3 for _ in range(self._amounts.latencies // share))
         values = {f"p50{suffix}": statistics.median(times), f"p99{suffix}": times[len(times) * 99 // 100]}
         self._table.add(name, **values)
 
     def delayed(self, name: str, program: proxies.Proxy) -> None:
-        self.latency(name, program, "_delayed")
+        self.latency(name, program, "_delayed", 4)  # each takes three round trips
 
     def one(self, name: str, program: proxies.Proxy) -> None:
         gibs, cpu = self._stream(program, 1)
@@ -235,9 +232,9 @@ def start_all(workshop: Workshop, table: Table, stack: ExitStack, proxy: str, go
 
 def measure(workshop: Workshop, plan: Plan, table: Table) -> None:
     bench = Bench(workshop, plan, table)
-    module = (sys.executable, "-m", "tests.bench.forward")
+    module = (sys.executable, "-m", "tests.bench.samples.forward")
     with ExitStack() as stack:
-        proxy = stack.enter_context(proxies.running(workshop, proxies.OURS, 0)).port
+        proxy = stack.enter_context(proxies.running(workshop, proxies.OURS)).port
         fast = stack.enter_context(beside(workshop, workshop.load, "proxy", 0))
         echo = f"127.0.0.1:{stack.enter_context(beside(workshop, workshop.load, 'echo', '127.0.0.1'))}"
         line = stack.enter_context(beside(workshop, *module, "delay", proxy))
