@@ -109,6 +109,11 @@ def test_invalid_values_of_flags_in_seconds(flag: str, value: str, fails: Fails)
     assert flag in fails(USAGE, "connect", "a", "1", f"{flag}={value}")
 
 
+@pytest.mark.parametrize("value", ["", "é", "a" * 256])
+def test_invalid_protocols_for_alpn(value: str, fails: Fails) -> None:
+    assert "--tls-alpn" in fails(USAGE, "connect", "-x", "http://127.0.0.1:1", "--tls", f"--tls-alpn={value}", "a", "1")
+
+
 @pytest.mark.parametrize("value", ["x", "-1", "1.0", "", "1e1", "٣"])
 def test_invalid_counts(value: str, fails: Fails) -> None:
     assert "--retry" in fails(USAGE, "connect", "a", "1", f"--retry={value}")

@@ -63,6 +63,7 @@ def test_serve_probes_a_silent_target() -> None:
 
     with ScriptedServer(script) as target, Serve("--keepalive", "1") as proxy:
         with Client(("127.0.0.1", proxy.port)).tunnel(target.authority):
+            wait_until(lambda: bool(target.conversations), SOON, "the target's end")
             port = target.conversations[0].sock.getpeername()[1]
             wait_until(lambda: has_keepalive_timer(port), SOON, "a keepalive timer")
 

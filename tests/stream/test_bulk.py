@@ -28,10 +28,12 @@ from tests.stream.ends import (
     unix,
 )
 from tests.stream.tunnels import Tunnel, both_ways, tunnel
+from tunnelctl.engine.descriptor import Readiness
 from tunnelctl.engine.kernel import Nursery, checkpoint, current_kernel, move_on_after, sleep
 from tunnelctl.stream import pump, socket_stream, splice
 from tunnelctl.stream.base import CHUNK, Stream
 from tunnelctl.stream.pump import BULK, CROWD, ROUNDS_A_TURN, SPLICES_A_TURN, Pump
+from tunnelctl.stream.relay import Relay, TimeLimits
 from tunnelctl.stream.socket_stream import BULK_RATE, MIN_QUEUE, SocketStream
 from tunnelctl.stream.splice import CAPACITY, POOLED, Pipe, enlarge, give_pipe, take_pipe
 
@@ -559,6 +561,48 @@ def test_a_direction_that_never_waits_lets_other_tasks_run(size: int) -> None:
                 await checkpoint()
                 assert source.asked <= turn * ROUNDS_A_TURN
             nursery.cancel_scope.cancel()
+
+    go(main)
+
+
+class EndlessSocket(Endless):
+    """The same, with the readiness that lets one task try both directions."""
+
+    __slots__ = ("descriptor",)
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.descriptor = Readiness()
+
+    def abort(self) -> None:
+        self.descriptor.forget()
+
+
+def test_two_sides_that_always_have_small_pieces_let_other_tasks_run() -> None:
+    async def main() -> None:
+        left, right = EndlessSocket(10), EndlessSocket(20)
+        async with Nursery() as nursery:
+            nursery.start_soon(Relay(left, right, b"", b"", TimeLimits()).run)
+            for turn in range(1, 20):
+                await checkpoint()
+                assert left.asked == right.asked <= turn * ROUNDS_A_TURN
+            assert left.asked >= 10 * ROUNDS_A_TURN
+            nursery.cancel_scope.cancel()
+
+    go(main)
+
+
+def test_a_relay_that_is_ended_while_both_sides_have_data_ends() -> None:
+    async def main() -> None:
+        left, right = EndlessSocket(10), EndlessSocket(20)
+        relay = Relay(left, right, b"", b"", TimeLimits())
+        async with Nursery() as nursery:
+            nursery.start_soon(relay.run)
+            await checkpoint()
+            relay._end("gone")  # what the watcher of a broken side does, between two turns
+            for _ in range(3):
+                await checkpoint()
+            assert left.descriptor.closed
 
     go(main)
 

@@ -129,6 +129,8 @@ def test_keepalive_is_turned_on_where_it_is_off() -> None:
         stream = SocketStream(near)
         stream.on_broken(lambda: None)
         await vanished._look_at_all(48, set())
+        assert near.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 0  # it may be another program's, as stdin may
+        await vanished._look_at_all(48, set(), turn_on=True)
         assert near.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         assert near.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 48
         stream.close()
@@ -145,7 +147,8 @@ def test_files_other_than_connections_are_left_alone() -> None:
             for descriptor in descriptors:
                 descriptor.watch(lambda: None)
             hurried = {*pipe, pair[0].fileno(), 12345}  # left over from connections that had these numbers before
-            await vanished._look_at_all(1, hurried)
+            await vanished._look_at_all(1, hurried, turn_on=True)
+            assert pair[0].getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 0
             assert 12345 not in hurried
             assert pair[0].send(b"x") == os.write(pipe[1], b"x") == 1  # nothing was closed
             for descriptor in descriptors:

@@ -149,7 +149,7 @@ class Readiness(Waitable):
         """Asks the kernel for events. Without a file there is nothing to ask for."""
 
     def _remove(self, shared: bool) -> None:
-        """Ends that."""
+        """Asks for no more events. shared: see `forget`"""
 
     def forget(self, shared: bool = False) -> None:
         """Ends the use of it, before the caller closes the file. Waiting tasks get ClosedResourceError.

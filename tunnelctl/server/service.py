@@ -37,7 +37,7 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Settings, counters and observers. Slots are read in a tenth of the time of a named tuple's fields, some 40 times a tunnel."""
+    """Settings, counters and observers. Not a named tuple: its fields take 9 ns more to read, some 40 times a tunnel."""
 
     policy: Reloadable[Policy]
     users: Reloadable[Users] | None

@@ -27,7 +27,7 @@ ROUNDS_A_TURN = 4  # of reading and writing, up to 64 KiB each
 # with 100 bulk tunnels, one at a time moved 1.7 GB/s at 0.40 s of CPU per GB, eight in a row 2.8 GB/s at 0.33. So many tunnels fill
 # a turn anyway. With a few, a turn is as long as their splices, and a keystroke waits for it: beside one bulk tunnel, its median is
 # 1.3 ms with 16 in a row and 0.3 ms with one; beside four, 5.7 and 1.5 ms, for a tenth of the throughput. So while fewer than CROWD
-# tunnels wait for their share of the turn, it is one at a time.
+# bulk tasks (a direction of a tunnel each) wait for their share of the turn, it is one at a time.
 SPLICES_A_TURN, CROWD = 16, 8
 
 # Bytes requested per splice into a pipe of ours, where the part that the sink does not take stays while it stalls. With twice as

@@ -1,4 +1,4 @@
-"""The flags of `connect`, most of which other commands have as well; and those that stand between them in the help of others.
+"""The flags of `connect`, most of which other commands have as well, and flags of others that come between them in the help.
 
 `connect` loads this module before it dials, so the module imports next to nothing and computes nothing. It does without the other
 flags, in cli.spec.flags.

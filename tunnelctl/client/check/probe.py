@@ -146,7 +146,7 @@ def _agreed(tls: TLS) -> str:
 
 def _date(expires: str) -> str:
     """The date of a certificate's end, which the ssl module has as `Dec 28 02:14:32 2026 GMT`."""
-    from ssl import cert_time_to_seconds  # loaded already, since there is a certificate
+    from ssl import cert_time_to_seconds  # only here: it loads all of Python's ssl, 7 ms
 
     return strftime("%Y-%m-%d", gmtime(cert_time_to_seconds(expires)))
 

@@ -326,11 +326,16 @@ class RoutePlanner:
 
 
 def tls_to_target(target: Address, options: TargetTLS) -> TLSClient | None:
-    """The TLS settings for the target, inside the tunnel; None without --tls. Raises AddressError for an invalid --tls-name."""
+    """The TLS settings for the target, inside the tunnel; None without --tls.
+
+    Raises AddressError for an invalid --tls-name, UsageProblem for an invalid --tls-alpn.
+    """
     if not options.tls:
         return None
-    from tunnelctl.stream.tls.settings import TLSClient
+    from tunnelctl.stream.tls.settings import MAX_PROTOCOL, TLSClient
 
+    if not all(protocol.isascii() and 0 < len(protocol) <= MAX_PROTOCOL for protocol in options.tls_alpn):
+        raise UsageProblem("", f"a protocol has 1 to {MAX_PROTOCOL} ASCII characters", "alpn", option="tls_alpn")
     name = parse_host(options.tls_name) if options.tls_name is not None else target.host
     return TLSClient(name, options.tls_cacert, alpn=options.tls_alpn, options="tls")
 

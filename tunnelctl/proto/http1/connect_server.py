@@ -59,7 +59,7 @@ def known_request(data: bytes) -> Request | None:
 
 
 def _remember(data: bytes, request: Request) -> None:
-    """Keeps a request, but not what must not reach the next client, or be kept anywhere: leftover octets, Proxy-Authorization."""
+    """Keeps a request, unless it has leftover octets, which are one client's, or Proxy-Authorization, which is kept nowhere."""
     if request.authorization is None and not request.leftover:
         if len(_known) == _KNOWN_HEADS:
             _known.clear()

@@ -177,7 +177,7 @@ def _helpers(shared: Shared, service: Service, number: int) -> list[Helper]:
     if shared.settings.reread and number == 0:  # its signal reaches the others too; a replacement of this worker may send one more
         helpers.append(lambda: shared.settings.switch.run(lambda: _hang_up(shared.supervisor, shared.trace)))
     if keepalive:
-        helpers.append(lambda: watch_for_vanished_peers(keepalive))
+        helpers.append(lambda: watch_for_vanished_peers(keepalive, turn_on=True))
     if ticks := _ticks(shared, service, number):
         helpers.append(lambda: _tick(ticks, shared.tick))
     return helpers

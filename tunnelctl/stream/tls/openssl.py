@@ -37,11 +37,13 @@ if TYPE_CHECKING:
 
 Context = _SSLContext
 
+MAX_PROTOCOL = 255  # octets of a name for ALPN, whose length is one octet
+
 
 def session_of(context: Context, incoming: MemoryBIO, outgoing: MemoryBIO, server_name: str | None) -> Session:
     """Begins a connection. server_name: the server that a client expects; None for a server
 
-    A client with None would check no name, but `_ssl` refuses: no context is for both. "" it refuses as well.
+    A client with None would check no name, but `_ssl` refuses: no context that we make is for both. "" it refuses as well.
     """
     session: Session = context._wrap_bio(incoming, outgoing, server_name is None, server_name)  # type: ignore[attr-defined]
     return session
@@ -50,4 +52,6 @@ def session_of(context: Context, incoming: MemoryBIO, outgoing: MemoryBIO, serve
 def offer(context: Context, protocols: Iterable[str]) -> None:
     """Sets the protocols for ALPN, each with its length before it (RFC 7301 section 3.1)."""
     names = [name.encode("ascii") for name in protocols]
+    if not all(0 < len(name) <= MAX_PROTOCOL for name in names):
+        raise ValueError(f"the name of a protocol has 1 to {MAX_PROTOCOL} octets")
     context._set_alpn_protocols(b"".join(bytes([len(name)]) + name for name in names))  # type: ignore[attr-defined]

@@ -10,6 +10,7 @@ from tunnelctl.errors import SettingsError, reason
 from tunnelctl.namedtuple import NamedTuple
 from tunnelctl.proto.tls.pin import fits, pin_of
 from tunnelctl.stream.tls.errors import PinMismatch
+from tunnelctl.stream.tls.openssl import MAX_PROTOCOL as MAX_PROTOCOL
 from tunnelctl.stream.tls.openssl import Context, offer
 
 TYPE_CHECKING = False
@@ -45,7 +46,7 @@ def client_context(settings: TLSClient) -> Context:
     if found is None:
         found = _client_context(settings)
         if len(_contexts) == MAX_CONTEXTS:
-            del _contexts[next(iter(_contexts))]  # the oldest
+            _contexts.pop(next(iter(tuple(_contexts))), None)  # the oldest, unless a reload, in a thread, has just dropped it
         _contexts[settings] = found
     return found
 

@@ -262,6 +262,12 @@ USAGE = (
     ),
     declare(
         UsageProblem,
+        "alpn",
+        "--tls-alpn: a protocol has 1 to 255 ASCII characters",
+        "for example http/1.1",
+    ),
+    declare(
+        UsageProblem,
         "client-prefix",
         "--client-prefix: `{text}` is not two numbers of bits, for IPv4 and IPv6",
         "for example 32,64",
