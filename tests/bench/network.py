@@ -24,11 +24,11 @@ def isolate() -> str:
     machine = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     if _libc.unshare(CLONE_NEWNET):
         os.close(machine)
-        return f"that of the machine: {os.strerror(ctypes.get_errno())}"
+        return f"the machine's: {os.strerror(ctypes.get_errno())}"
     _of_the_machine = machine
     with socket.socket() as any_socket:
         ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
-    return "one of its own"
+    return "a namespace of its own, with loopback only"
 
 
 def rejoin() -> None:

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 # Rounds of one direction before other tasks run: a fast pair of sockets never has to wait, and would occupy the event loop.
 ROUNDS_A_TURN = 4  # of reading and writing, up to 64 KiB each
 
-# The same for splice(2), some 0.2 to 0.4 ms each. Several in a row find the socket's buffers still in the processor's caches:
-# with 100 bulk tunnels, one at a time moved 1.7 GB/s at 0.40 s of CPU per GB, eight in a row 2.8 GB/s at 0.33. So many tunnels fill
-# a turn anyway. With a few, a turn is as long as their splices, and a keystroke waits for it: beside one bulk tunnel, its median is
-# 1.3 ms with 16 in a row and 0.3 ms with one; beside four, 5.7 and 1.5 ms, for a tenth of the throughput. So while fewer than CROWD
-# bulk tasks (a direction of a tunnel each) wait for their share of the turn, it is one at a time.
+# The same for splice(2), some 0.2 to 0.4 ms each. Several in a row find the socket's buffers still in the processor's caches: with
+# 100 bulk tunnels, one at a time moved 1.7 GB/s at 0.40 s of CPU per GB, eight in a row 2.8 GB/s at 0.33. A hundred tunnels fill a
+# turn anyway. With a few, a turn lasts as long as their splices, and a keystroke waits for its end: beside one bulk tunnel the
+# median is 1.3 ms with 16 in a row, and 0.3 ms with one; beside four, 5.7 and 1.5 ms, where one at a time moves a tenth less. So it
+# is one at a time while fewer than CROWD bulk tasks, one for each direction of a tunnel, wait for their share of the turn.
 SPLICES_A_TURN, CROWD = 16, 8
 
 # Bytes requested per splice into a pipe of ours, where the part that the sink does not take stays while it stalls. With twice as
@@ -38,9 +38,10 @@ PIECE = CAPACITY // 2
 # socket and a pipe of the default capacity (64 KiB, in 16 slots that are seldom full) it means that the pipe has become the limit.
 BULK = CHUNK // 4
 
-# From a pipe to a socket, splice(2) sends up to 16 buffers at once. Since Linux 6.5, if it is asked for more than is there and the
-# pipe held exactly 16, it takes the last one for a next one, and sends with MSG_MORE: the end of a message of 64 KiB waited 40 to
-# 200 ms. Two buffers that a program has written hold more than 4 KiB, so 16 hold more than this.
+# From a pipe to a socket, splice(2) sends up to 16 buffers at once. Since Linux 6.5, if it was asked for more than the pipe has,
+# and the pipe held exactly 16, the kernel assumes that more will follow, and sends with MSG_MORE: the end of a message of 64 KiB
+# waited 40 to 200 ms. Two buffers that a program has written hold more than 4 KiB, so a splice that moved less than this was no
+# such one.
 HELD = 8 << 12
 
 

@@ -6,8 +6,9 @@ long is cut off although it responds to every probe. So it is set only while a p
 
 Linux alone has these options. On macOS, `set_socket_options` sets one that does not affect a live peer; the BSDs have none.
 
-A proxy has keepalive turned on by the same look, on the connections that it has dialled: most end sooner, and are spared four
-system calls, 1.4 µs. The kernel then counts the silence that has passed, so the first probe is late for a short keepalive only.
+In `serve`, the same look also turns keepalive on where it is off, which is on the connections to targets. Most of them end before
+it, and are spared four system calls, 1.4 µs. The kernel counts silence from the last segment that it received, so the first probe
+is late only where keepalive is shorter than the time between two looks.
 """
 
 import socket
@@ -34,7 +35,7 @@ async def watch_for_vanished_peers(keepalive: float, turn_on: bool = False) -> N
     """Makes the kernel give up peers that do not respond for as long as keepalive would wait. Returns only if it cannot do that.
 
     keepalive: as for `set_socket_options`, and not 0
-    turn_on: turns keepalive on where it is off. For a process that shares no connection with another one: it lasts
+    turn_on: turns keepalive on where it is off; only in a process that shares no socket with another one, since it outlasts us
     """
     if not WATCHES:
         return

@@ -29,17 +29,17 @@ HTTP2_COLUMNS = (
     Column("up_cpu", "up, CPU s/GiB", 2),
     Column("idle_kib", f"KiB an idle stream at {http2.IDLE:,}", 1),
     Column("down_p50", "keystroke beside bulk down, p50, ms", 1),
-    Column("down_p99", "p99", 1),
-    Column("down_beside", "GiB/s meanwhile", 2),
-    Column("up_p50", "beside bulk up, p50", 1),
-    Column("up_p99", "p99", 1),
-    Column("up_beside", "GiB/s meanwhile", 2),
+    Column("down_p99", "beside bulk down, p99", 1),
+    Column("down_beside", "GiB/s of that bulk", 2),
+    Column("up_p50", "keystroke beside bulk up, p50, ms", 1),
+    Column("up_p99", "beside bulk up, p99", 1),
+    Column("up_beside", "GiB/s of that bulk", 2),
 )
 # How long a message took there and back, by its size. What is measured beside it depends on the load.
 KEYSTROKE_COLUMNS = tuple(
     Column(f"{quantile}_{size}", head, 1)
     for size in keystrokes.SIZES
-    for quantile, head in zip(keystrokes.QUANTILES, (f"{size:,} B, p50, µs", "p99", "p99.9"), strict=True)
+    for quantile, head in zip(keystrokes.QUANTILES, [f"{size:,} B, {name}" for name in ("p50, µs", "p99", "p99.9")], strict=True)
 )
 KEYSTROKE_LAST = {
     keystrokes.ALONE: Column("cpu_1", "CPU µs for 1 B", 1),
@@ -63,38 +63,38 @@ COLUMNS = {
     ),
     "fairness": (
         Column("p50", f"keystroke beside {fairness.BULK_TUNNELS} bulk tunnels, p50, ms", 1),
-        Column("p99", "p99", 1),
+        Column("p99", "p99, ms", 1),
         Column("beside_gibs", "GiB/s meanwhile", 2),
         Column("beside_cpu", "CPU s/GiB", 2),
-        Column("stalled_at_once", "kernel MiB a reader that never reads", 2),
-        Column("stalled_later", "that stops reading", 2),
+        Column("stalled_at_once", "kernel memory, MiB: the client never reads", 2),
+        Column("stalled_later", "it stops reading", 2),
     ),
     "forward": (
         Column("conns_s", "connections/s", 0),
         Column("conn_us", "CPU µs a connection", 0),
         Column("p50", "set-up p50, ms", 2),
-        Column("p99", "p99", 2),
-        Column("p50_delayed", f"p50 at {forward.DELAY_MS} ms", 1),
-        Column("p99_delayed", "p99", 1),
+        Column("p99", "set-up p99", 2),
+        Column("p50_delayed", f"set-up p50 at {forward.DELAY_MS} ms", 1),
+        Column("p99_delayed", f"p99 at {forward.DELAY_MS} ms", 1),
         Column("one_gibs", "GiB/s, one stream", 2),
         Column("one_cpu", "CPU s/GiB", 2),
         Column("many_gibs", f"GiB/s, {forward.STREAMS} streams", 2),
         Column("many_cpu", "CPU s/GiB", 2),
-        Column("idle_kib", f"KiB an idle one at {forward.IDLE:,}", 1),
+        Column("idle_kib", f"KiB an idle connection at {forward.IDLE:,}", 1),
     ),
     "http2": HTTP2_COLUMNS,
     "http2-tls": HTTP2_COLUMNS,
     "control": (
         Column("start_ms", "start, ms", 1),
         Column("start_cpu_ms", "CPU, ms", 1),
-        Column("beyond_ms", "beyond the one in the clear, ms", 1),
+        Column("beyond_ms", "more than in the clear, ms", 1),
     ),
     **{name: (*KEYSTROKE_COLUMNS, KEYSTROKE_LAST[load]) for (_, load), name in keystrokes.TABLES.items()},
     "curve-workers": (
         *(Column(f"tunnels_s@{count}", f"tunnels/s, {count} worker{'s' * (count > 1)}", 0) for count in workers.WORKERS),
         Column("ratio@2", "ratio", 2),
-        *(Column(f"serve_busy@{count}", f"cores that serve took, {count}", 2) for count in workers.WORKERS),
-        *(Column(f"load_busy@{count}", f"that the load generator took, {count}", 2) for count in workers.WORKERS),
+        *(Column(f"serve_busy@{count}", f"cores used by serve, {count} worker{'s' * (count > 1)}", 2) for count in workers.WORKERS),
+        *(Column(f"load_busy@{count}", f"by the load generator, {count}", 2) for count in workers.WORKERS),
     ),
 }
 OURS = {

@@ -1,6 +1,7 @@
 """docs/performance.md: the text in page.md, in which the places are filled from the samples.
 
-A place is {{KIND WORD | WORD ...}}. The text itself holds no figure, so that none can be out of date:
+A place is {{KIND WORD | WORD ...}}. Figures of the run are filled in; the text itself holds none of them, so that none can be out
+of date:
 
 {{facts}} {{summary}} {{targets}} {{left out}}
 {{table NAME}}                             the table of that name, or all whose names begin with it
@@ -82,7 +83,7 @@ class Page:
     def _left_out(self) -> str:
         parts = [f"- {failure}" for failure in self._result.failures]
         lines = [line for name, table in self._result.tables.items() for line in tables.left_out(name, table)]
-        return "\n".join([*parts, *lines]) or "Nothing."
+        return "\n".join([*parts, *lines]) or "Nothing failed, and no program was missing."
 
     def pictures(self) -> dict[str, str]:
         """The pictures by name."""

@@ -24,6 +24,7 @@ SUMMARY = (
     Line("serve", "tunnels_s", "`serve`: short tunnels a second", 0, True),
     Line("serve", "bulk_cpu", "`serve`: CPU of a GiB, s", 2, False),
     Line("serve", "idle_9000", "`serve`: an idle tunnel at 9,000, KiB", 1, False),
+    Line("fairness", "p50", "`serve`: keystroke beside 100 bulk tunnels, p50, ms", 1, False),
     Line("fairness", "p99", "`serve`: keystroke beside 100 bulk tunnels, p99, ms", 1, False),
     Line("forward", "conns_s", "`forward`: short connections a second", 0, True),
     Line("http2", "tunnels_s", "`serve`, HTTP/2: short tunnels a second", 0, True),

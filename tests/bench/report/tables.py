@@ -34,8 +34,13 @@ def curve_table(metrics: dict[str, str], figures: Medians) -> Lines:
     rows = head(["", "", *(f"{x:,}" for x in places)], len(places))
     for (metric, program), points in values.items():
         if points:
-            rows.append(row([metrics[metric], program, *(f"{points[x]:,.4g}" if x in points else "–" for x in places)]))
+            rows.append(row([metrics[metric], program, *(number(points[x]) if x in points else "–" for x in places)]))
     return rows
+
+
+def number(value: float) -> str:
+    """Three significant digits, or all of a whole number."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def target_table(name: str, figures: Medians) -> Lines:

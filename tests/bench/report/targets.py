@@ -37,7 +37,7 @@ def http2_targets(envoy: str, speed: float, cpu: float) -> tuple[Target, ...]:
 TARGETS = {
     "connect": (
         Target("start_ms", "start to first tunnel byte, × bare interpreter", 1.9, False, clients.BARE),
-        Target("start_ms", "start to first tunnel byte, × tunnelctl.pyz (may take 1.3 ×)", 0.77, True, clients.PYZ),
+        Target("start_ms", "start to first tunnel byte, × that of tunnelctl.pyz", 0.77, True, clients.PYZ),
         Target("down_gibs", "down, × best peer", 3, True),
         Target("up_gibs", "up, × best peer", 1.2, True),
         Target("down_cpu", "CPU a GiB down, × best peer", 0.25, False),

@@ -1,8 +1,9 @@
 """Finds the rules that cover a target, among many.
 
-A decision about a new target would otherwise ask every rule: 5 ms with 10,000 of them, in which the server does nothing else, and
+A decision about a new target would otherwise check every rule: 5 ms with 10,000 of them, in which the server does nothing else, and
 the client chooses the target. So rules are kept by what they name: a host, a domain, a network by its size and its first address,
-or nothing. A target has one name, few parent domains and at most two addresses, and there are few sizes of networks.
+or no target at all (any host). A target has one name, few parent domains and at most two addresses, and there are few sizes of
+networks.
 """
 
 from collections.abc import Iterable, Iterator

@@ -1,6 +1,6 @@
 """OpenSSL through `_ssl`, the module in C under Python's `ssl`.
 
-`import ssl` costs 56 M instructions on top of it, where a whole start in the clear takes 83 M (callgrind, CPython 3.11): enums,
+`import ssl` costs 56 M instructions on top of `_ssl`, where a whole start in the clear takes 83 M (callgrind, CPython 3.11): enums,
 sockets, base64. For TLS in memory its classes only pass calls on, as this module does. The checks of certificates and names are in
 OpenSSL and `_ssl`. CPython 3.11 to 3.14 have the underscored names alike. A context of `ssl` is one of `_ssl` as well.
 """
