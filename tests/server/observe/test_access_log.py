@@ -491,6 +491,35 @@ def test_a_closed_pipe_is_counted_and_reported_once() -> None:
     assert len(trace.named("warning")) == 1
 
 
+def test_records_that_an_abandoned_write_has_lost_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the end, a thread that nobody waits for any more may take all that is left, so that the last write finds nothing."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    disk, trace = SlowDisk(monkeypatch, writer), TraceLog()
+
+    async def main() -> AccessLog:
+        log = AccessLog(writer, trace)
+        async with Nursery() as nursery:
+            nursery.start_soon(log.run)
+            end(log, "0")
+            while not disk.begun.is_set():
+                await sleep(0.001)
+            nursery.cancel_scope.cancel()
+        end(log, "1")
+        async with Nursery() as nursery:
+            nursery.start_soon(log.close)
+            while not log._file.queue:
+                await sleep(0.001)
+            disk.let()
+        return log
+
+    try:
+        assert run(main).dropped == 2
+    finally:
+        os.close(writer)
+    assert len(trace.named("warning")) == 1
+
+
 def test_a_truncated_record_does_not_corrupt_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk fills up in the middle of a line. The next record must not be appended to the incomplete one."""
     fd = open_log(str(tmp_path / "log"))

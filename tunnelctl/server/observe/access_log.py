@@ -65,6 +65,7 @@ class AccessLog:
         self._waiting = 0  # characters in `_lines`
         self._more = Event()
         self._failed = False
+        self._unwritten = 0  # records that the file has lost, and that are in `dropped`
         self.dropped = 0
 
     def opened(self, record: TunnelRecord, status: int) -> None:
@@ -140,15 +141,16 @@ class AccessLog:
         lines, self._lines, self._waiting, self._more = self._lines, [], 0, Event()
         self._file.queue.append("".join(lines).encode())
         try:
-            lost, why = await to_thread(self._file.drain)
+            await to_thread(self._file.drain)
         except BusyResourceError:  # name lookups occupy all threads: the next flush may find one
             self._file.queue.pop()
             self._lines = lines + self._lines
             self._waiting = sum(map(len, self._lines))
             self._more.set()
             return
+        lost, self._unwritten = self._file.lost - self._unwritten, self._file.lost
         if lost:
-            self._lost(lost, why)
+            self._lost(lost, self._file.why)
         else:
             self._failed = False
 
@@ -172,16 +174,17 @@ class _File:
         # must not return, and let the file be closed, before the lines are out.
         self.queue: deque[bytes] = deque()
         self._data = b""
+        # Records that could not be written since the beginning, and why. No result of `drain`: nobody may wait for that any more.
+        self.lost, self.why = 0, ""
 
     @property
     def left(self) -> int:
         """Number of records handed over that are not known to be written."""
         return sum(data.count(RECORD_END) for data in (self._data, *self.queue))
 
-    def drain(self) -> tuple[int, str]:
-        """Writes the data handed over; returns the number of lost records, and why."""
+    def drain(self) -> None:
+        """Writes the data handed over."""
         with self._turn:
-            lost, why = 0, ""
             while self.queue:
                 # Ends a line that was cut short, so that it spoils no other record.
                 self._data = b"\n" * self._within_line + self.queue.popleft()
@@ -189,9 +192,8 @@ class _File:
                     while self._data:
                         self._data = self._data[self._write(self._next(self._data)) :]
                 except OSError as error:
-                    lost, why = lost + self._data.count(RECORD_END), str(error.strerror)
+                    self.lost, self.why = self.lost + self._data.count(RECORD_END), str(error.strerror)
                     self._data = b""
-            return lost, why
 
     def reopen(self, path: str) -> None:
         """Opens the path anew behind the same descriptor. Raises SettingsError, and then changes nothing."""
