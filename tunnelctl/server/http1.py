@@ -33,7 +33,7 @@ class Http1Responder(Responder):
     async def grant(self) -> tuple[Stream, bytes]:
         stream = self._stream
         sent = stream.send_nowait(ESTABLISHED)
-        if sent < len(ESTABLISHED):
+        if sent < len(ESTABLISHED):  # hardly ever: a coroutine less for each tunnel
             await stream.send_all(ESTABLISHED[sent:])
         stream.unwatch()
         leftover, self._leftover = self._leftover, b""  # the tunnel may last for days, and need not keep it

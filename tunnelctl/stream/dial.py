@@ -67,11 +67,11 @@ async def _attempt(address: SocketAddress, keepalive: float, timeout: float) -> 
         if error == EINPROGRESS:
             # The first edge reports the state: a banner that came with the connection is not missed, and no read is tried in vain.
             stream.descriptor.readable = stream.descriptor.writable = False
-            if timeout == inf:
-                await stream.wait_writable()
-                error = _error_of(stream)
-            else:
-                error = await _connected(stream, timeout)
+            try:
+                await (stream.wait_writable() if timeout == inf else _within(timeout, stream))
+                error = stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if stream.descriptor.broken else 0
+            except TooSlowError:
+                error = ETIMEDOUT
         if error:
             raise OSError(error, strerror(error))
     except BaseException:
@@ -80,17 +80,9 @@ async def _attempt(address: SocketAddress, keepalive: float, timeout: float) -> 
     return stream
 
 
-async def _connected(stream: SocketStream, timeout: float) -> int:
-    try:
-        with fail_after(timeout):
-            await stream.wait_writable()
-    except TooSlowError:
-        return ETIMEDOUT
-    return _error_of(stream)
-
-
-def _error_of(stream: SocketStream) -> int:
-    return stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if stream.descriptor.broken else 0
+async def _within(seconds: float, stream: SocketStream) -> None:
+    with fail_after(seconds):
+        await stream.wait_writable()
 
 
 class _Race:

@@ -199,7 +199,7 @@ class Relay:
                 bulk = not bulk
                 mark_bulk(bulk)
             forward, backward = self._open
-            if not (forward or backward):  # ended from outside; or, it would go round without a turn for others
+            if not (forward or backward):  # ended from outside: to go on would give others no turn
                 return
             if (forward and left_ready.readable) or (backward and right_ready.readable):
                 rounds += 1
