@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers.process import end, has_keepalive_timer, wait_until
+from tests.peers.process import end, peer_has_keepalive_timer, wait_until
 from tests.peers.program import MODULE, SOON, at_end_soon, connect, environment, read_soon, run, started
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, sample
 from tests.portable.removal import of_linux
@@ -536,8 +536,8 @@ def test_keepalive_runs_on_the_socket_of_a_relayed_tunnel() -> None:
 
     with ScriptedServer(script) as proxy, started("connect", "-x", proxy.url, *TARGET.split()) as process:
         assert read_soon(process.stdout, len(BANNER)) == BANNER
-        port = proxy.conversations[0].sock.getpeername()[1]
+        sock = proxy.conversations[0].sock
         # The row shows a retransmission timer while the last bytes are unacknowledged.
-        wait_until(lambda: has_keepalive_timer(port), SOON, "a keepalive timer")
+        wait_until(lambda: peer_has_keepalive_timer(sock), SOON, "a keepalive timer")
         process.stdin.close()
         assert process.wait(SOON) == 0

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from tests.peers.deaf import make_deaf
-from tests.peers.process import has_keepalive_timer, wait_until
+from tests.peers.process import peer_has_keepalive_timer, wait_until
 from tests.peers.program import SOON, Forward, Serve, patched, started
 from tests.peers.scripted import Conversation, ScriptedServer
 from tests.server.harness import Client
@@ -64,8 +64,8 @@ def test_serve_probes_a_silent_target() -> None:
     with ScriptedServer(script) as target, Serve("--keepalive", "1") as proxy:
         with Client(("127.0.0.1", proxy.port)).tunnel(target.authority):
             wait_until(lambda: bool(target.conversations), SOON, "the target's end")
-            port = target.conversations[0].sock.getpeername()[1]
-            wait_until(lambda: has_keepalive_timer(port), SOON, "a keepalive timer")
+            sock = target.conversations[0].sock
+            wait_until(lambda: peer_has_keepalive_timer(sock), SOON, "a keepalive timer")
 
 
 def test_forward_gives_up_a_proxy_that_vanishes() -> None:

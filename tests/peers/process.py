@@ -50,15 +50,20 @@ def path_of(program: str) -> str:
 
 
 def tcp_rows() -> list[list[str]]:
-    """The kernel's IPv4 TCP sockets. Words 1 and 2 of a row are the two ends, 3 the state, 4 the queues, 9 the inode."""
+    """The kernel's IPv4 TCP sockets. Words 1 and 2 of a row are the two ends, 3 the state, 4 the queues, 5 the timer, 9 the inode.
+
+    Not a snapshot: the kernel may omit or repeat a row if sockets are opened and closed while it writes the table.
+    """
     return [row.split() for row in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
 
 
-def has_keepalive_timer(local_port: int) -> bool:
-    """Whether the kernel shows a keepalive timer (kind 02) on the connection from `local_port`."""
-    timers = [row[5] for row in tcp_rows() if row[1].endswith(f":{local_port:04X}") and row[3] == "01"]
-    assert len(timers) == 1
-    return timers[0].startswith("02:")
+def peer_has_keepalive_timer(sock: socket.socket) -> bool:
+    """Whether the kernel shows a keepalive timer (kind 02) at the other end of this connection on loopback.
+
+    Both ports tell the connection from others: the kernel gives one local port to connections with different destinations.
+    """
+    ours, theirs = (f":{end[1]:04X}" for end in (sock.getsockname(), sock.getpeername()))
+    return any(row[1].endswith(theirs) and row[2].endswith(ours) and row[5].startswith("02:") for row in tcp_rows())
 
 
 def resident(process: int) -> int:
@@ -70,7 +75,7 @@ def resident(process: int) -> int:
 
 def opening(port: int) -> int:
     """Number of sockets that wait for an answer to a SYN to that port on loopback."""
-    return sum(row[2:4] == [f"0100007F:{port:04X}", "02"] for row in tcp_rows())
+    return len({row[1] for row in tcp_rows() if row[2:4] == [f"0100007F:{port:04X}", "02"]})
 
 
 def _never_given_away() -> Sequence[int]:

@@ -460,8 +460,8 @@ class Proxy:
 
 def accepted(proxy: Proxy) -> bool:
     """Whether the server has accepted its connection: the kernel reports what is left in the queue."""
-    queue = [row[4] for row in tcp_rows() if row[1:4] == [f"0100007F:{proxy.port:04X}", "00000000:0000", "0A"]]
-    return queue == ["00000000:00000000"]
+    queues = {row[4] for row in tcp_rows() if row[1:4] == [f"0100007F:{proxy.port:04X}", "00000000:0000", "0A"]}
+    return queues == {"00000000:00000000"}
 
 
 def admitted(proxy: Proxy, target: ScriptedServer) -> bool:
