@@ -48,6 +48,14 @@ def test_a_window_that_the_peer_waits_for_limits_the_speed():
     assert (window.size, window.left) == (300, 300)
 
 
+def test_a_window_limits_the_speed_if_all_of_it_comes_just_after_each_round_trip():
+    window = ReceiveWindow(100, 0.0)
+    assert window.take(100)
+    assert window.give(100)
+    window.announce()
+    assert window.limits_speed(0.101, 0.1)
+
+
 def test_a_large_window_is_credited_in_steps_and_judged_by_half_of_it():
     """What is not announced yet would limit the speed as a smaller window does."""
     window = ReceiveWindow(8 * STEP, 0.0)
