@@ -33,9 +33,11 @@ fairness  keystroke one byte to an echo and back, every few ms, while 100 tunnel
           kernel    what lies in the proxy's sockets (ss -m, with its overhead) and pipes for a client that asks for much and does
                     not read: from the start, or after 64 MiB; what a proxy keeps in its own memory is not counted
 
-forward   set-up    from connecting to the local port to the first byte that came back through it; with a delay: the round trip
-                    to the proxy takes so long, by way of a relay that waits
+forward   set-up    from connecting to the local port to the first byte that came back through it
           memory    growth of the proportional set size for each idle connection, of all the program's processes
+
+distance  set-up    as with forward, to a proxy that a round trip of 20 ms is away (line.py, which needs root)
+          MiB/s     of one stream, from its first byte on
 
 http2     tunnels/s CONNECT, one byte echoed, END_STREAM both ways, 16 of them under way in one connection; a second table is of
                     HTTP/2 behind TLS
@@ -74,7 +76,7 @@ from tests.bench.curves import measure as curves
 from tests.bench.network import isolate
 from tests.bench.report import facts, page, tables
 from tests.bench.report.result import Result, read_json, write_json
-from tests.bench.samples import clients, control, fairness, features, forward, http2, keystrokes, proxies, tls
+from tests.bench.samples import clients, control, distance, fairness, features, forward, http2, keystrokes, proxies, tls
 from tests.bench.workshop import Plan, Table, Workshop, say
 
 FULL = Plan(rounds=5, idle_rounds=3, starts=20, stream=2 << 30, tunnels=20_000, bulk=4 << 30)
@@ -95,6 +97,7 @@ PARTS: dict[str, Measure] = {
     "features": in_one_table("features", features.measure),
     "fairness": in_one_table("fairness", fairness.measure),
     "forward": in_one_table("forward", forward.measure),
+    "distance": in_one_table("distance", distance.measure),
     "http2": http2.measure,
     "control": in_one_table("control", control.measure),
     "keystrokes": keystrokes.measure,

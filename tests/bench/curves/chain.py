@@ -32,7 +32,7 @@ def measure(sweep: Sweep) -> None:
     with ExitStack() as stack:
         recipe = proxies.RECIPES[proxies.OURS]
         hops = [stack.enter_context(sweep.fresh(proxies.OURS, recipe))[0] for _ in LENGTHS]
-        scripted = stack.enter_context(forward.beside(sweep.workshop, sweep.workshop.load, "proxy", 0))
+        scripted = int(stack.enter_context(forward.beside(sweep.workshop, sweep.workshop.load, "proxy", 0)))
         echo = stack.enter_context(forward.beside(sweep.workshop, sweep.workshop.load, "echo", "127.0.0.1"))
         for _ in sweep.rounds("chains"):
             for length in LENGTHS:

@@ -24,7 +24,7 @@ def through_proxies(sweep: Sweep) -> None:
                         _through_proxy(sweep, name, proxy, target, size)
 
 
-def _through_proxy(sweep: Sweep, name: str, proxy: Proxy | None, target: int, size: int) -> None:
+def _through_proxy(sweep: Sweep, name: str, proxy: Proxy | None, target: str, size: int) -> None:
     pids = [] if proxy is None else [proxy.pid]
     words = ("tunnel", 0 if proxy is None else proxy.port, target, size, sweep.sizes.seconds)
     before = settled_cpu(pids)

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from tests.bench.curves import workers
-from tests.bench.samples import clients, control, fairness, features, forward, http2, keystrokes, proxies
+from tests.bench.samples import clients, control, distance, fairness, features, forward, http2, keystrokes, proxies
 
 
 class Column(NamedTuple):
@@ -74,13 +74,17 @@ COLUMNS = {
         Column("conn_us", "CPU µs a connection", 0),
         Column("p50", "set-up p50, ms", 2),
         Column("p99", "set-up p99", 2),
-        Column("p50_delayed", f"set-up p50 at {forward.DELAY_MS} ms", 1),
-        Column("p99_delayed", f"p99 at {forward.DELAY_MS} ms", 1),
         Column("one_gibs", "GiB/s, one stream", 2),
         Column("one_cpu", "CPU s/GiB", 2),
         Column("many_gibs", f"GiB/s, {forward.STREAMS} streams", 2),
         Column("many_cpu", "CPU s/GiB", 2),
         Column("idle_kib", f"KiB an idle connection at {forward.IDLE:,}", 1),
+    ),
+    "distance": (
+        Column("p50", "set-up p50, ms", 1),
+        Column("p99", "p99, ms", 1),
+        Column("down_mibs", "MiB/s of one stream down", 0),
+        Column("up_mibs", "MiB/s up", 0),
     ),
     "http2": HTTP2_COLUMNS,
     "http2-tls": HTTP2_COLUMNS,
@@ -104,6 +108,7 @@ OURS = {
     "features": features.USUAL,
     "fairness": proxies.OURS,
     "forward": forward.OURS,
+    "distance": distance.HTTP2,
     "http2": http2.OURS,
     "http2-tls": http2.OURS_TLS,
     "control": control.CONTROL,

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from tests.bench.report.columns import OURS
 from tests.bench.report.result import Medians
-from tests.bench.samples import clients, control, fairness, features, forward, http2, proxies
+from tests.bench.samples import clients, control, distance, fairness, features, forward, http2, proxies
 from tests.bench.workshop import LIMITS
 
 
@@ -72,6 +72,10 @@ TARGETS = {
         Target("one_gibs", "GiB/s of one stream, × socat", 2, True, forward.SOCAT),
         Target("many_gibs", f"GiB/s of {forward.STREAMS} streams, × socat", 2, True, forward.SOCAT),
     ),
+    "distance": tuple(
+        Target(f"{direction}_mibs", f"MiB/s {direction} of one stream in HTTP/2, × HTTP/1.1", 0.9, True, forward.OURS)
+        for direction in ("down", "up")
+    ),
     "http2": http2_targets(http2.ENVOY, speed=1, cpu=0.8),
     "http2-tls": http2_targets(http2.ENVOY_TLS, speed=0.95, cpu=1.05),
     "control": (
@@ -88,6 +92,7 @@ AREAS = {
     "features": "`serve`, features",
     "fairness": "`serve`, fairness",
     "forward": "`forward`",
+    "distance": f"round trip of {distance.ROUND_TRIP_MS} ms",
     "http2": "HTTP/2",
     "http2-tls": "HTTP/2, TLS",
     "control": "control socket",
@@ -109,7 +114,6 @@ SHOWN = (
     Shown(FDPASS, "`connect` ends once ssh has the socket", "[a test](../tests/client/test_fdpass.py)", "yes"),
     Shown(FDPASS, "the same by a control socket, behind TLS and in HTTP/2", "[a test](../tests/interop/test_via.py)", "yes"),
     Shown("HTTP/2", "an unread tunnel holds no more than its window", "[a test](../tests/proto/http2/test_abuse.py)", "yes"),
-    Shown("HTTP/2", "one stream at a round trip of 20 ms ≥ 0.9 × HTTP/1.1", "", "not measured"),
     Shown("HTTP/3", "bulk, short tunnels and unread tunnels against Envoy", "", "there is no HTTP/3"),
 )
 

@@ -43,7 +43,7 @@ class Way(NamedTuple):
 
     words: tuple[object, ...]  # for a C helper
     process: proxies.Proxy | None = None  # whose CPU time counts; that of a client, the helper knows
-    http2: bool = False
+    http2: str = ""  # "clear" or "tls", for http2.c
 
 
 Ways = dict[str, Way]
@@ -91,9 +91,9 @@ class Scene:
         proxy = self.start(name)
         return Way(("by", proxy.port, self.target), proxy)
 
-    def http2(self, name: str) -> Way:
-        proxy = self.start(name, HTTP2)
-        return Way((proxy.port,), proxy, http2=True)
+    def http2(self, name: str, way: http2.Way) -> Way:
+        proxy = self.start(name, way.recipes)
+        return Way((proxy.port,), proxy, way.word)
 
 
 LOCAL: dict[str, forward.Recipe] = {
@@ -105,7 +105,6 @@ LOCAL: dict[str, forward.Recipe] = {
     FORWARD_SERVE_HTTP2: forward.ours("--http", "2"),
 }
 BEHIND_SERVE = (FORWARD_SERVE, FORWARD_SERVE_HTTP2)
-HTTP2: dict[str, proxies.Recipe] = {http2.OURS: http2.serve, http2.ENVOY: http2.envoy}
 
 
 def connect_ways(scene: Scene) -> None:
@@ -134,8 +133,9 @@ def serve_ways(scene: Scene) -> None:
 
 
 def http2_ways(scene: Scene) -> None:
-    for name in HTTP2:
-        scene.add(name, scene.http2)
+    for way in http2.WAYS:
+        for name in way.recipes:
+            scene.add(name, scene.http2, way)
 
 
 GROUPS: dict[str, Callable[[Scene], None]] = {
@@ -160,7 +160,7 @@ class Bench:
     def _helper(self, way: Way, size: int) -> dict[str, float]:
         amount = (size, *self._amounts)
         if way.http2:
-            return self._workshop.sample("pingpong", "clear", *way.words, *amount, self._load, program=self._workshop.http2)
+            return self._workshop.sample("pingpong", way.http2, *way.words, *amount, self._load, program=self._workshop.http2)
         return self._workshop.sample(*amount, self._load, *way.words, program=self._workshop.pingpong)
 
     def sample(self, way: Way, size: int) -> dict[str, float]:

@@ -31,10 +31,10 @@ Recipe = Callable[[Workshop, Path], Command]
 # ---- the programs. One worker each, as lean as their settings allow; tunnelctl alone writes a log ----
 
 
-def tunnelctl(workshop: Workshop, directory: Path, *more: str) -> Command:
+def tunnelctl(workshop: Workshop, directory: Path, *more: str, host: str = "127.0.0.1") -> Command:
     script, log = str(workshop.tunnelctl()), str(directory / "access.log")
     options = ["--allow", "127.0.0.0/8:*", "--access-log", log, *more]
-    return lambda port: [script, "serve", "--listen", f"127.0.0.1:{port}", *options]
+    return lambda port: [script, "serve", "--listen", f"{host}:{port}", *options]
 
 
 def with_settings(text: str, directory: Path, *words: str) -> Command:
