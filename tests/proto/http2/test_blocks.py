@@ -5,7 +5,9 @@ import random
 import pytest
 from hpack import Decoder, Encoder
 
+from tunnelctl.proto.address import Address
 from tunnelctl.proto.http2.blocks import BlockDecoder
+from tunnelctl.proto.http2.fields import Malformed, Request
 from tunnelctl.proto.http2.frame import ConnectionFault, ErrorCode
 
 CONNECT = [(":method", "CONNECT"), (":authority", "host.test:443")]
@@ -21,16 +23,35 @@ def test_a_repeated_block_means_the_same_as_long_as_the_table_is_the_same() -> N
     indexed = encoder.encode(CONNECT)
     assert len(indexed) < len(first)
     expected = [(b":method", b"CONNECT"), (b":authority", b"host.test:443")]
-    assert [decoder.decode(block) for block in (first, indexed, indexed, indexed)] == [expected] * 4
+    assert [decoder.decode(block).fields for block in (first, indexed, indexed, indexed)] == [expected] * 4
+
+
+def test_the_request_in_a_repeated_block_is_judged_once() -> None:
+    encoder, decoder = Encoder(), BlockDecoder()
+    encoder.encode(CONNECT)
+    decoder.decode(Encoder().encode(CONNECT))
+    indexed = encoder.encode(CONNECT)
+    requests = [decoder.decode(indexed).request() for _ in range(2)]
+    assert requests[0] is requests[1]
+    assert isinstance(requests[0], Request)
+    assert requests[0].target == Address("host.test", 443)
+
+
+def test_a_malformed_block_that_is_repeated_stays_malformed() -> None:
+    decoder = BlockDecoder()
+    no_authority = b"\x02\x07CONNECT"  # :method, literal
+    for _ in range(2):
+        with pytest.raises(Malformed):
+            decoder.decode(no_authority).request()
 
 
 def test_an_index_is_read_anew_after_each_change_of_the_table() -> None:
     encoder, decoder = Encoder(), BlockDecoder()
     decoder.decode(encoder.encode([("a", "one")]))
     newest = b"\xbe"  # the first entry of the dynamic table
-    assert [decoder.decode(newest), decoder.decode(newest)] == [[(b"a", b"one")]] * 2
+    assert [decoder.decode(newest).fields, decoder.decode(newest).fields] == [[(b"a", b"one")]] * 2
     decoder.decode(encoder.encode([("b", "two")]))
-    assert decoder.decode(newest) == [(b"b", b"two")]
+    assert decoder.decode(newest).fields == [(b"b", b"two")]
 
 
 def test_an_equal_entry_that_evicts_another_one_counts_as_a_change() -> None:
@@ -39,9 +60,9 @@ def test_an_equal_entry_that_evicts_another_one_counts_as_a_change() -> None:
     insert = lambda name: b"\x40\x01" + name + b"\x01x"  # noqa: E731  # literal with incremental indexing
     decoder.decode(b"\x3f" + bytes([size - 31]) + insert(b"b") + insert(b"a"))
     second = b"\xbf"
-    assert [decoder.decode(second), decoder.decode(second)] == [[(b"b", b"x")]] * 2
+    assert [decoder.decode(second).fields, decoder.decode(second).fields] == [[(b"b", b"x")]] * 2
     decoder.decode(insert(b"a"))
-    assert decoder.decode(second) == [(b"a", b"x")]
+    assert decoder.decode(second).fields == [(b"a", b"x")]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -57,7 +78,7 @@ def test_any_sequence_of_blocks_is_decoded_as_by_hpack_alone(seed: int) -> None:
             block = encoder.encode(fields)
         else:  # one without an effect on the table can be sent again
             block = b"\x00\x01" + chance.choice([b"p", b"q"]) + b"\x01r"
-        assert decoder.decode(block) == plain(oracle, block)
+        assert decoder.decode(block).fields == plain(oracle, block)
 
 
 def test_many_blocks_do_not_pile_up() -> None:

@@ -73,7 +73,9 @@ def header(length: int, kind: int, flags: int, stream: int) -> bytes:
 
 def headers(stream: int, block: bytes, size: int, ended: bool) -> bytes:
     """Returns a header block as HEADERS and as many CONTINUATION frames as it takes. size: the peer's limit for a frame"""
-    pieces = [block[at : at + size] for at in range(0, len(block), size)] or [b""]
+    if len(block) <= size:  # nearly always
+        return header(len(block), HEADERS, END_HEADERS | END_STREAM if ended else END_HEADERS, stream) + block
+    pieces = [block[at : at + size] for at in range(0, len(block), size)]
     frames, kind = bytearray(), HEADERS
     for place, piece in enumerate(pieces):
         flags = (END_HEADERS if place == len(pieces) - 1 else 0) | (END_STREAM if ended and kind == HEADERS else 0)

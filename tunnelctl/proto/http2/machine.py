@@ -29,7 +29,7 @@ from hpack import Encoder
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.headers import Fields
 from tunnelctl.proto.http2 import events, frame
-from tunnelctl.proto.http2.blocks import BlockDecoder
+from tunnelctl.proto.http2.blocks import Block, BlockDecoder
 from tunnelctl.proto.http2.budget import (
     CREDITED,
     MAX_BLOCK,
@@ -42,10 +42,8 @@ from tunnelctl.proto.http2.budget import (
     Budgets,
 )
 from tunnelctl.proto.http2.fields import (
-    Decoded,
     Malformed,
     check_trailers,
-    parse_request,
     parse_response,
     request_block,
     response_block,
@@ -53,13 +51,12 @@ from tunnelctl.proto.http2.fields import (
 from tunnelctl.proto.http2.frame import ConnectionFault, ErrorCode, StreamFault
 from tunnelctl.proto.http2.reader import FrameReader
 from tunnelctl.proto.http2.settings import DEFAULT_WINDOW, Settings
-from tunnelctl.proto.http2.states import NEXT, State, Step
+from tunnelctl.proto.http2.states import CLOSED, HALF_CLOSED_REMOTE, NEXT, OPEN, RECEIVE_END, RESET, SEND_END, State, Step
 from tunnelctl.proto.http2.window import Credit, ReceiveWindow, WindowBudget
 
 MAX_FRAME = 1 << 16  # octets of payload that we accept in a frame: our own other end sends a whole read as one
 MAX_REMEMBERED = 1024  # streams that we have reset
 GRACE = frame.LARGEST_STREAM  # the last stream of the first GOAWAY: none is turned away yet (section 6.8)
-HALF_CLOSED_REMOTE = State.HALF_CLOSED_REMOTE  # each look at a member of an Enum costs a call, and this one is for each DATA frame
 _EXCEEDED = "the window of the stream is exceeded"
 _MEASURE = b"measured"  # the payload of a PING
 _BLOCK_KINDS = bytes([frame.HEADERS]), bytes([frame.CONTINUATION])
@@ -72,7 +69,7 @@ class _Stream:
     __slots__ = ("answered", "interim", "send_window", "state", "tunnel", "window")
 
     def __init__(self, send_window: int, window: ReceiveWindow) -> None:
-        self.state = State.OPEN
+        self.state: State = OPEN
         self.send_window, self.window = send_window, window
         self.answered = False  # whether the peer may send data: to a client, once its final response has come
         self.tunnel = True  # False: what follows is the body of a refusal
@@ -292,29 +289,36 @@ class Machine(FrameReader):
                 self._remembered.pop(stream, None)
 
     def _receive_end(self, stream: int) -> None:
-        self._step(stream, Step.RECEIVE_END)
+        self._step(stream, RECEIVE_END)
         self._events.append(events.EndReceived(stream))
 
     def _step(self, stream: int, step: Step) -> None:
         known = self._streams[stream]
-        known.state = NEXT[known.state][step]
-        if known.state is State.CLOSED:
+        state = known.state = NEXT[known.state][step]
+        if state is CLOSED:
             del self._streams[stream]
 
     # HEADERS and CONTINUATION
 
     def _on_headers(self, flags: int, stream: int, payload: memoryview) -> None:
-        if stream == 0 or (stream % 2 == 0):  # section 5.1.1; a client has promised streams only by push
+        if stream % 2 == 0:  # section 5.1.1; a client has promised streams only by push
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"HEADERS on stream {stream}")
         if self._client and self._is_idle(stream):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"HEADERS on stream {stream}, which is idle")
+        if flags & (frame.PADDED | frame.WITH_PRIORITY):
+            payload = self._without_padding(flags, payload)
+        self._block_stream, self._block_flags, self._continuations = stream, flags, 0
+        self._take_block(payload, bool(flags & frame.END_HEADERS))
+
+    @staticmethod
+    def _without_padding(flags: int, payload: memoryview) -> memoryview:
+        """Returns the header block in the payload of HEADERS, without padding and priority."""
         start, end = (1 if flags & frame.PADDED else 0) + (5 if flags & frame.WITH_PRIORITY else 0), len(payload)
         if start > end:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "HEADERS is too short")
         if flags & frame.PADDED and (end := end - payload[0]) < start:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "HEADERS with more padding than payload")
-        self._block_stream, self._block_flags, self._continuations = stream, flags, 0
-        self._take_block(payload[start:end], bool(flags & frame.END_HEADERS))
+        return payload[start:end]
 
     def _on_continuation(self, flags: int, stream: int, payload: memoryview) -> None:
         if not self._block_stream or stream != self._block_stream:
@@ -327,19 +331,20 @@ class Machine(FrameReader):
     def _take_block(self, piece: memoryview, complete: bool) -> None:
         if len(self._block) + len(piece) > MAX_BLOCK:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "the header block is too long")
-        self._block += piece
-        if complete:
-            block, stream, ended = bytes(self._block), self._block_stream, bool(self._block_flags & frame.END_STREAM)
-            self._block.clear()
-            self._block_stream, self.block_since = 0, inf
-            self._on_block(stream, self._decoder.decode(block), ended)
+        if not complete:
+            self._block += piece
+            return
+        block, stream, ended = bytes(self._block) + piece, self._block_stream, bool(self._block_flags & frame.END_STREAM)
+        self._block.clear()
+        self._block_stream, self.block_since = 0, inf
+        self._on_block(stream, self._decoder.decode(block), ended)
 
-    def _on_block(self, stream: int, fields: Decoded, ended: bool) -> None:
+    def _on_block(self, stream: int, block: Block, ended: bool) -> None:
         try:
             if stream in self._streams:
-                self._on_known_block(stream, fields, ended)
+                self._on_known_block(stream, block, ended)
             elif not self._client and stream > self._highest:
-                self._on_request(stream, fields, ended)
+                self._on_request(stream, block, ended)
             else:
                 self._check_stray(stream, "HEADERS")
                 self._glitch()
@@ -348,7 +353,7 @@ class Machine(FrameReader):
         except Malformed as error:
             raise StreamFault(stream, ErrorCode.PROTOCOL_ERROR, str(error)) from None
 
-    def _on_request(self, stream: int, fields: Decoded, ended: bool) -> None:
+    def _on_request(self, stream: int, block: Block, ended: bool) -> None:
         self._highest = stream
         if stream > self._last_accepted or len(self._streams) >= self._max_streams:
             self._refuse_stream(stream)
@@ -356,7 +361,7 @@ class Machine(FrameReader):
         window = ReceiveWindow(self.ours.initial_window_size, self._now)
         known = self._streams[stream] = _Stream(self.peer.initial_window_size, window)
         known.answered = True
-        self._events.append(events.RequestReceived(stream, parse_request(fields)))
+        self._events.append(events.RequestReceived(stream, block.request()))
         if ended:
             self._receive_end(stream)
 
@@ -365,20 +370,20 @@ class Machine(FrameReader):
         self._spend(self._budgets.resets, "too many streams beyond the limit")
         self._send_reset(stream, ErrorCode.REFUSED_STREAM)
 
-    def _on_known_block(self, stream: int, fields: Decoded, ended: bool) -> None:
+    def _on_known_block(self, stream: int, block: Block, ended: bool) -> None:
         known = self._streams[stream]
         if known.state is HALF_CLOSED_REMOTE:
             raise StreamFault(stream, ErrorCode.STREAM_CLOSED, "HEADERS after END_STREAM")
         if self._client and not known.answered:
-            self._on_response(stream, known, fields, ended)
+            self._on_response(stream, known, block, ended)
         elif self._client and not known.tunnel and ended:
-            check_trailers(fields)  # of a refusal
+            check_trailers(block.fields)  # of a refusal
             self._receive_end(stream)
         else:  # section 8.5: no frames but DATA in a tunnel
             raise StreamFault(stream, ErrorCode.PROTOCOL_ERROR, "HEADERS in a tunnel")
 
-    def _on_response(self, stream: int, known: _Stream, fields: Decoded, ended: bool) -> None:
-        response = parse_response(fields)
+    def _on_response(self, stream: int, known: _Stream, block: Block, ended: bool) -> None:
+        response = parse_response(block.fields)
         if response.status < 200:
             known.interim += 1
             if ended or known.interim > MAX_INTERIM:
@@ -406,7 +411,7 @@ class Machine(FrameReader):
         if not self._client:
             self._spend(self._budgets.resets, "too many streams are reset")
         if stream in self._streams:
-            self._step(stream, Step.RESET)
+            self._step(stream, RESET)
             self._events.append(events.ResetReceived(stream, frame.error_code(payload)))
         else:
             self._glitch()
@@ -486,7 +491,7 @@ class Machine(FrameReader):
         self._events.append(self.goaway)
         if self._client:
             for number in [number for number in self._streams if number > last]:  # not processed: they may be retried elsewhere
-                self._step(number, Step.RESET)
+                self._step(number, RESET)
                 self._events.append(events.ResetReceived(number, ErrorCode.REFUSED_STREAM))
 
     def _on_window_update(self, flags: int, stream: int, payload: memoryview) -> None:
@@ -560,7 +565,7 @@ class Machine(FrameReader):
         block = _ESTABLISHED if usual else self._encoder.encode(response_block(status, fields))
         self.output += frame.headers(stream, block, self.peer.max_frame_size, ended)
         if ended:
-            self._step(stream, Step.SEND_END)
+            self._step(stream, SEND_END)
 
     def is_open(self, stream: int) -> bool:
         """Whether a stream is known, and not yet closed."""
@@ -569,7 +574,11 @@ class Machine(FrameReader):
     def sendable(self, stream: int) -> int:
         """The octets of data that the windows allow now."""
         known = self._streams.get(stream)
-        return max(0, min(known.send_window, self.send_window)) if known is not None else 0
+        if known is None:
+            return 0
+        # Compared by hand, because min() and max() take as long as the rest.
+        allowed = known.send_window if known.send_window < self.send_window else self.send_window
+        return allowed if allowed > 0 else 0
 
     def window_of(self, stream: int) -> int:
         """The octets that the window of the stream alone allows."""
@@ -585,15 +594,15 @@ class Machine(FrameReader):
     def end(self, stream: int) -> bytes:
         """Ends our direction: returns the DATA frame that says so, which must follow the data. b"" if there is nothing to end."""
         known = self._streams.get(stream)
-        if known is None or Step.SEND_END not in NEXT[known.state]:
+        if known is None or SEND_END not in NEXT[known.state]:
             return b""
-        self._step(stream, Step.SEND_END)
+        self._step(stream, SEND_END)
         return frame.header(0, frame.DATA, frame.END_STREAM, stream)
 
     def reset(self, stream: int, code: ErrorCode) -> None:
         """Ends both directions of a stream at once. Nothing if it is closed: a reset must not answer a reset (section 5.4.2)."""
         if stream in self._streams:
-            self._step(stream, Step.RESET)
+            self._step(stream, RESET)
             self._send_reset(stream, code)
 
     def _send_reset(self, stream: int, code: ErrorCode) -> None:
@@ -620,7 +629,7 @@ class Machine(FrameReader):
     def consumed(self, stream: int, count: int, now: float) -> None:
         """Counts octets that have left for the sink, and credits the peer with them. now: as for `receive`"""
         known = self._streams.get(stream)
-        open_window = known.window if known is not None and known.state is not State.HALF_CLOSED_REMOTE else None
+        open_window = known.window if known is not None and known.state is not HALF_CLOSED_REMOTE else None
         self.output += self._credit.consumed(stream, open_window, count, now)
         if self._credit.grew and self._measuring is None:
             self._credit.grew, self._measuring = False, now

@@ -56,9 +56,14 @@ class FrameReader:
         Bulk comes so: 65,536 frames of 16 KiB make a GiB, and one read brings up to 32 of them.
         """
         for payload in payloads:
-            self._on_data_begin(stream, len(payload), len(payload), 0)
-            self._on_data(stream, payload)
-            self._on_data_end(stream, 0)
+            self._on_whole_data(stream, payload, 0)
+
+    def _on_whole_data(self, stream: int, data: memoryview, flags: int) -> None:
+        """Handles a frame without padding that has arrived whole."""
+        self._on_data_begin(stream, len(data), len(data), flags)
+        if data:
+            self._on_data(stream, data)
+        self._on_data_end(stream, flags)
 
     @abstractmethod
     def _on_data_begin(self, stream: int, length: int, octets: int, flags: int) -> None:
@@ -99,6 +104,9 @@ class FrameReader:
                 at += len(payloads) * (HEADER_SIZE + length)
                 frames += len(payloads) - 1
                 self._on_data_run(stream, payloads)
+            elif kind == DATA and length <= end - at - HEADER_SIZE and not flags & PADDED:
+                at += HEADER_SIZE + length
+                self._on_whole_data(stream, view[at - length : at], flags)
             elif kind == DATA:
                 begun = self._begin_data(data, at, end, length, flags, stream)
                 if not begun:

@@ -22,14 +22,18 @@ class Step(IntEnum):
     RESET = auto()  # by either end
 
 
+# Each look at a member in its class costs a call, and a tunnel takes a dozen.
+OPEN, HALF_CLOSED_LOCAL, HALF_CLOSED_REMOTE, CLOSED = State
+SEND_END, RECEIVE_END, RESET = Step
+
 # Keys of IntEnum, because Python hashes those of Enum by a call of its own, six times a tunnel.
 NEXT: dict[State, dict[Step, State]] = {
-    State.OPEN: {
-        Step.SEND_END: State.HALF_CLOSED_LOCAL,
-        Step.RECEIVE_END: State.HALF_CLOSED_REMOTE,
-        Step.RESET: State.CLOSED,
+    OPEN: {
+        SEND_END: HALF_CLOSED_LOCAL,
+        RECEIVE_END: HALF_CLOSED_REMOTE,
+        RESET: CLOSED,
     },
-    State.HALF_CLOSED_LOCAL: {Step.RECEIVE_END: State.CLOSED, Step.RESET: State.CLOSED},
-    State.HALF_CLOSED_REMOTE: {Step.SEND_END: State.CLOSED, Step.RESET: State.CLOSED},
-    State.CLOSED: {},
+    HALF_CLOSED_LOCAL: {RECEIVE_END: CLOSED, RESET: CLOSED},
+    HALF_CLOSED_REMOTE: {SEND_END: CLOSED, RESET: CLOSED},
+    CLOSED: {},
 }
