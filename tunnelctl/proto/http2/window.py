@@ -10,6 +10,8 @@ charged to the budget of the process; a stream's window is a share within it.
 
 from __future__ import annotations
 
+from functools import cache
+
 from tunnelctl.proto.http2.frame import ConnectionFault, ErrorCode, window_update
 from tunnelctl.proto.http2.settings import DEFAULT_WINDOW
 
@@ -57,14 +59,20 @@ class WindowBudget:
         self.left += size
 
 
+@cache  # of the few sizes that windows have
+def step_of(size: int) -> int:
+    """The octets of credit that a window of this size is announced at."""
+    return min((size + 1) // 2, max(STEP, size // STEPS))
+
+
 class ReceiveWindow:
     """One window. `left` is what the peer may still send; the rest is held, or consumed and not yet announced (`owed`)."""
 
-    __slots__ = ("left", "owed", "since", "size", "used")
+    __slots__ = ("_step", "left", "owed", "since", "size", "used")
 
     def __init__(self, size: int, now: float) -> None:
         self.size = self.left = size
-        self.owed = 0
+        self.owed, self._step = 0, step_of(size)
         self.used, self.since = 0, now  # bytes consumed since then; see `limits_speed`
 
     def take(self, count: int) -> bool:
@@ -75,7 +83,7 @@ class ReceiveWindow:
     def give(self, count: int) -> bool:
         """Counts bytes that have been consumed. Returns whether it is time to announce what is owed."""
         self.owed += count
-        return self.owed * 2 >= self.size or self.owed >= max(STEP, self.size // STEPS)
+        return self.owed >= self._step
 
     def announce(self) -> int:
         """Returns the increment to announce: all that is owed."""
@@ -94,7 +102,7 @@ class ReceiveWindow:
     def grow(self, size: int) -> int:
         """Enlarges the window; returns the increment to announce."""
         increment = size - self.size
-        self.size, self.left = size, self.left + increment
+        self.size, self.left, self._step = size, self.left + increment, step_of(size)
         return increment
 
 

@@ -155,8 +155,9 @@ class Http2Connection(Carrier):
             self._give_turns()
 
     def leave(self, stream: Http2Stream) -> None:
-        self._queue.leave(stream)
-        self._give_turns()
+        if stream.in_line or stream.in_turn:
+            self._queue.leave(stream)
+            self._give_turns()
 
     def _give_turns(self) -> None:
         self._queue.give_turns(self.machine.send_window)
@@ -173,9 +174,11 @@ class Http2Connection(Carrier):
             stream.on_closed()
 
     def flush(self) -> None:
-        """Wakes the writer, if there is something to send."""
-        if self._writer is not None and self._queue:
-            current_kernel().wake(self._writer)
+        """Wakes the writer, if it waits and there is something to send."""
+        writer = self._writer
+        if writer is not None and self._queue:
+            self._writer = None
+            current_kernel().wake(writer)
 
     # -- the two tasks ----------------------------------------------------------------------------------------------------------
 
@@ -359,6 +362,8 @@ class Http2Connection(Carrier):
                     stream.feed_end()
                     if stream.said_end:  # else a reset follows in the same read, whose code counts
                         self.forget_if_closed(stream)
+            elif isinstance(event, events.RequestReceived):
+                self.on_event(event)
             else:
                 self._on_rare(event)
 
@@ -369,7 +374,7 @@ class Http2Connection(Carrier):
             stream.wake_writer()
 
     def _on_rare(self, event: events.Event) -> None:
-        if isinstance(event, events.ResetReceived | events.StreamFailed):
+        if isinstance(event, (events.ResetReceived, events.StreamFailed)):  # a union would be made anew each time
             self._on_reset(event)
         elif isinstance(event, events.SettingsReceived):
             self.frame_size = min(self.machine.peer.max_frame_size, MAX_SENT_FRAME)

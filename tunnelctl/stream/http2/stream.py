@@ -179,7 +179,7 @@ class Http2Stream(Sender, Stream):
         """Takes the peer's message that it needs no more data, after the end of its direction: no failure (rule 12)."""
         self.said_end = True
         self._connection.leave(self)
-        self.wake_writer()  # which finds the end
+        self.descriptor.on_event(OUT)  # whoever waits to write finds the end
         if self._drained is not None:
             self._drained.set()
 
