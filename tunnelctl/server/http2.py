@@ -182,15 +182,17 @@ class _Session:
             self._record_refusal(self._record, _refusal_for(event))
 
     def _on_request(self, event: events.RequestReceived) -> None:
-        if self._connection.machine.closed:  # by the limit below, with more requests in the same read
+        machine = self._connection.machine
+        if machine.closed:  # by the limit below, with more requests in the same read
             return
-        if len(self._connection.machine.output) > MAX_UNREAD:
-            self._connection.machine.fail(ErrorCode.ENHANCE_YOUR_CALM, _UNREAD)
+        if len(machine.output) > MAX_UNREAD:
+            machine.fail(ErrorCode.ENHANCE_YOUR_CALM, _UNREAD)
             self._on_event(events.ConnectionFailed(ErrorCode.ENHANCE_YOUR_CALM, _UNREAD))
             return
-        _idle.remove(self._client.owner, self)
-        self._requested = True
-        self._scope.reschedule(inf)
+        if not self._open:  # it was idle, with a deadline
+            _idle.remove(self._client.owner, self)
+            self._requested = True
+            self._scope.reschedule(inf)
         self._open += 1
         self._newest = event.stream
         stream = self._connection.open(event.stream)

@@ -119,7 +119,7 @@ class Relay:
                 if left.descriptor is not None and right.descriptor is not None and self._early is _NOTHING:
                     await self._exchange(left, right, left.descriptor, right.descriptor)
                     mark_bulk(False)  # a pump marks the task itself, and starts out unmarked
-                if any(self._open):
+                if self._open[FORWARD] or self._open[BACKWARD]:
                     await self._pump_both()
             if not self._cause:
                 self._deadline_expired()
@@ -271,7 +271,7 @@ class Relay:
     def _eof(self, source: Stream, sink: Stream, direction: int) -> None:
         self._open = _replaced(self._open, direction, False)
         self._ended_by = self._ended_by or self._name(source)
-        if not any(self._open):
+        if not (self._open[FORWARD] or self._open[BACKWARD]):
             self._cause = self._cause or ("gone" if self._error else "eof")
             return
         sink.send_eof()

@@ -231,25 +231,30 @@ class Machine(FrameReader):
 
     # DATA
 
-    def _on_data_run(self, stream: int, payloads: list[memoryview]) -> None:
-        known, size = self._streams.get(stream), len(payloads) * len(payloads[0])
+    def _on_data_run(self, stream: int, payloads: list[memoryview], flags: int) -> None:
+        known, octets = self._streams.get(stream), len(payloads[0])
+        size = len(payloads) * octets
         usual = known is not None and known.answered and known.state is not HALF_CLOSED_REMOTE and known.window.left >= size
         if known is None or not usual or self._first or self._block_stream or not self._credit.permits(size):
-            super()._on_data_run(stream, payloads)  # one by one, up to the one that is a mistake
+            super()._on_data_run(stream, payloads, flags)  # one by one, up to the one that is a mistake
             return
+        if octets < TINY:
+            self._check_tiny(octets, flags)
         if update := self._credit.arrived(size):
             self.output += update
         known.window.take(size)
-        self._events.append(events.DataReceived(stream, payloads, size))
+        if size:
+            self._events.append(events.DataReceived(stream, payloads, size))
+        if flags & frame.END_STREAM:
+            self._receive_end(stream)
 
     def _on_data_begin(self, stream: int, length: int, octets: int, flags: int) -> None:
         if self._first or self._block_stream:
             self._check_order(frame.DATA, flags)
         if update := self._credit.arrived(length):
             self.output += update
-        if octets < TINY and not flags & frame.END_STREAM:
-            bucket = self._budgets.tiny if octets else self._budgets.empty
-            self._spend(bucket, "too much DATA with little data")
+        if octets < TINY:
+            self._check_tiny(octets, flags)
         known = self._streams.get(stream)
         if known is None:
             self._check_stray(stream, "DATA")
@@ -257,6 +262,11 @@ class Machine(FrameReader):
             self._check_data(stream, known, length)
         if length > octets:  # padding is consumed here
             self.consumed(stream, length - octets, self._now)
+
+    def _check_tiny(self, octets: int, flags: int) -> None:
+        """Raises ConnectionFault if there is too much DATA as small as this. The last of a stream may be."""
+        if not flags & frame.END_STREAM:
+            self._spend(self._budgets.tiny if octets else self._budgets.empty, "too much DATA with little data")
 
     def _check_data(self, stream: int, known: _Stream, length: int) -> None:
         if known.state is HALF_CLOSED_REMOTE:

@@ -8,9 +8,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
-from tunnelctl.proto.http2 import frame
 from tunnelctl.proto.http2.budget import TINY
-from tunnelctl.proto.http2.frame import DATA, HEADER_SIZE, PADDED, ConnectionFault, ErrorCode, unpack_header
+from tunnelctl.proto.http2.frame import (
+    CONTINUATION,
+    DATA,
+    DEFAULT_FRAME,
+    HEADER_SIZE,
+    LARGEST_STREAM,
+    PADDED,
+    ConnectionFault,
+    ErrorCode,
+    unpack_header,
+)
 
 # Frames handled in one call: the smallest takes 1 to 2 µs, so 64 KiB of them would hold up the event loop for 10 ms.
 FRAMES_A_TURN = 256
@@ -32,7 +41,7 @@ class FrameReader:
     )
 
     def __init__(self, preface: bytes, max_frame: int) -> None:
-        """preface: the octets that come before the first frame; max_frame: the size that we have announced"""
+        """preface: the octets before the first frame; max_frame: the size that we have announced, DEFAULT_FRAME at least"""
         self._preface, self._max_frame = preface, max_frame
         self._rest = b""  # received, and not yet complete
         self._data_stream = self._data_flags = 0  # the DATA frame under way: its stream and flags,
@@ -50,20 +59,16 @@ class FrameReader:
     def _on_unknown(self, kind: int) -> None:
         """Handles the header of a frame of unknown type."""
 
-    def _on_data_run(self, stream: int, payloads: list[memoryview]) -> None:
-        """Handles, in place of the next three, whole frames with the same header. They have no flags, and at least TINY octets.
+    def _on_data_run(self, stream: int, payloads: list[memoryview], flags: int) -> None:
+        """Handles, in place of the next three, whole frames with the same header, without padding. More than one: bulk.
 
-        Bulk comes so: 65,536 frames of 16 KiB make a GiB, and one read brings up to 32 of them.
+        Those have no flags, and at least TINY octets: 65,536 frames of 16 KiB make a GiB, and one read brings up to 32 of them.
         """
         for payload in payloads:
-            self._on_whole_data(stream, payload, 0)
-
-    def _on_whole_data(self, stream: int, data: memoryview, flags: int) -> None:
-        """Handles a frame without padding that has arrived whole."""
-        self._on_data_begin(stream, len(data), len(data), flags)
-        if data:
-            self._on_data(stream, data)
-        self._on_data_end(stream, flags)
+            self._on_data_begin(stream, len(payload), len(payload), flags)
+            if payload:
+                self._on_data(stream, payload)
+            self._on_data_end(stream, flags)
 
     @abstractmethod
     def _on_data_begin(self, stream: int, length: int, octets: int, flags: int) -> None:
@@ -83,44 +88,49 @@ class FrameReader:
             data = self._rest + data
         at, end = self._after_preface(data), len(data)
         view, frames, self.more = memoryview(data), 0, False
-        while at < end:
-            if self._data_left or self._padding_left or self._skip_left:
-                at = self._go_on(view, at, end)
-                continue
-            if end - at < HEADER_SIZE:
-                break
+        if self._data_left or self._padding_left or self._skip_left:
+            at = self._go_on(view, at, end)
+        while end - at >= HEADER_SIZE:
             word, flags, stream = unpack_header(data, at)
-            length, kind, stream = word >> 8, word & 0xFF, stream & frame.LARGEST_STREAM
-            if length > self._max_frame:
-                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {length} octets")
-            if length > frame.DEFAULT_FRAME and DATA < kind <= frame.CONTINUATION:  # it would have to be held
-                raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"a frame of {length} octets that is not DATA")
+            length, kind, stream = word >> 8, word & 0xFF, stream & LARGEST_STREAM
+            payload = at + HEADER_SIZE
+            after = payload + length
+            if length > DEFAULT_FRAME:
+                self._check_length(length, kind)
             if frames == FRAMES_A_TURN:
                 self.more = True
                 break
             frames += 1
-            if kind == DATA and not flags and TINY <= length <= end - at - HEADER_SIZE:  # the usual case
+            if kind == DATA and not flags and length >= TINY and after <= end:  # bulk
                 payloads = self._cut_run(data, view, at, HEADER_SIZE + length, FRAMES_A_TURN - frames)
                 at += len(payloads) * (HEADER_SIZE + length)
                 frames += len(payloads) - 1
-                self._on_data_run(stream, payloads)
-            elif kind == DATA and length <= end - at - HEADER_SIZE and not flags & PADDED:
-                at += HEADER_SIZE + length
-                self._on_whole_data(stream, view[at - length : at], flags)
+                self._on_data_run(stream, payloads, flags)
+            elif kind == DATA and after <= end and not flags & PADDED:
+                at = after
+                self._on_data_run(stream, [view[payload:after]], flags)
             elif kind == DATA:
                 begun = self._begin_data(data, at, end, length, flags, stream)
                 if not begun:
                     break
-                at += begun
-            elif kind > frame.CONTINUATION:
+                at = self._go_on(view, at + begun, end)
+            elif kind > CONTINUATION:
                 self._on_unknown(kind)
-                at, self._skip_left = at + HEADER_SIZE, length
+                at = min(after, end)
+                self._skip_left = after - at
+            elif after > end:
+                break
             else:
-                if end - at - HEADER_SIZE < length:
-                    break
-                at += HEADER_SIZE + length
-                self._on_frame(kind, flags, stream, view[at - length : at])
+                at = after
+                self._on_frame(kind, flags, stream, view[payload:after])
         self._rest = data[at:] if at < end else b""
+
+    def _check_length(self, length: int, kind: int) -> None:
+        """Raises ConnectionFault for a frame that is too long."""
+        if length > self._max_frame:
+            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {length} octets")
+        if DATA < kind <= CONTINUATION:  # it would have to be held
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"a frame of {length} octets that is not DATA")
 
     def _after_preface(self, data: bytes) -> int:
         """Returns where the frames begin. Raises ConnectionFault as soon as an octet of the preface is wrong."""
@@ -158,8 +168,6 @@ class FrameReader:
         self._on_data_begin(stream, length, octets, flags)
         self._data_stream, self._data_flags = stream, flags
         self._data_left, self._padding_left = octets, padding
-        if not octets and not padding:
-            self._on_data_end(stream, flags)
         return size
 
     def _go_on(self, view: memoryview, at: int, end: int) -> int:
@@ -168,7 +176,7 @@ class FrameReader:
             count = min(self._skip_left, end - at)
             self._skip_left -= count
             return at + count
-        if self._data_left:
+        if self._data_left and at < end:
             count = min(self._data_left, end - at)
             self._data_left -= count
             self._on_data(self._data_stream, view[at : at + count])

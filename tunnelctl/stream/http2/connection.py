@@ -117,7 +117,8 @@ class Http2Connection(Carrier):
     def room(self, stream: Http2Stream, count: int) -> int:
         allowed = self.machine.sendable(stream.number)
         if allowed:
-            return min(allowed, self._queue.room(stream, count))
+            room = self._queue.room(stream, count)
+            return room if room < allowed else allowed
         if self.machine.window_of(stream.number):  # the connection's window is closed, which concerns all of them
             self._queue.wait_for_window(stream, count)
         else:
@@ -170,7 +171,8 @@ class Http2Connection(Carrier):
     def forget_if_closed(self, stream: Http2Stream) -> None:
         """Forgets a stream once it is closed in both directions and the peer is about to know that."""
         if not stream.queued and not self.machine.is_open(stream.number) and self.streams.pop(stream.number, None) is not None:
-            stream.stop_sending()  # the event that tells so may come behind that of the end, and finds the stream forgotten
+            if not stream.said_end:
+                stream.stop_sending()  # the event that tells so may come behind that of the end, and finds the stream forgotten
             stream.on_closed()
 
     def flush(self) -> None:

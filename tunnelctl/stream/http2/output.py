@@ -145,14 +145,15 @@ class OutputQueue:
 
     def put(self, stream: Sender, frames: Piece, count: int, buffer: bytearray | None = None) -> None:
         """Appends frames of a stream with `count` bytes of data. buffer: what they are a view of, from `take_buffer`"""
-        small = not stream.queued and self._small_size < FULL_OF_SMALL
-        if small and isinstance(frames, bytes) and len(frames) <= 2 * SMALL:
-            self._small_size += len(frames)
+        size = len(frames)
+        small = size <= 2 * SMALL and not stream.queued and self._small_size < FULL_OF_SMALL
+        if small and isinstance(frames, bytes):
+            self._small_size += size
             self._small.append((stream, frames, count))
         else:
-            self._bulk_size += len(frames)
+            self._bulk_size += size
             self._bulk.append((stream, frames, count, buffer))
-        stream.queued += len(frames)
+        stream.queued += size
 
     def discard(self, stream: Sender) -> int:
         """Removes the frames of a stream that is closed for both ends. Returns the bytes of data that are not sent now.

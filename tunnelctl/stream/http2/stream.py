@@ -293,10 +293,10 @@ class Http2Stream(Sender, Stream):
             raise BrokenPipeError(EPIPE, "the peer takes no more data")
         if not count:
             return 0
-        room = min(count, self._connection.room(self, count))
+        room = self._connection.room(self, count)
         if not room:
             self.descriptor.writable = False
-        return room
+        return room if room < count else count
 
     def _framed(self, data: bytes | memoryview) -> bytes:
         size = self._connection.frame_size
