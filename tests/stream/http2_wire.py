@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.proto.http2 import wire
 from tests.stream.background import in_background
-from tunnelctl.engine.descriptor import Readiness
+from tunnelctl.engine.descriptor import Descriptor
 from tunnelctl.engine.kernel import checkpoint, current_time
 from tunnelctl.engine.poller import IN, OUT
 from tunnelctl.proto.http2 import events
@@ -26,10 +26,10 @@ WIDE = (wire.settings((4, wire.LARGEST)), wire.window_update(0, wire.LARGEST - 6
 class Wire(Stream):
     """A transport."""
 
-    descriptor: Readiness
+    descriptor: Descriptor
 
     def __init__(self) -> None:
-        self.descriptor = Readiness()
+        self.descriptor = Descriptor()
         self.descriptor.readable = False
         self._arrived: deque[bytes | OSError] = deque()
         self.sent = bytearray()

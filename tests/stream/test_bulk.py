@@ -28,7 +28,7 @@ from tests.stream.ends import (
     unix,
 )
 from tests.stream.tunnels import Tunnel, both_ways, tunnel
-from tunnelctl.engine.descriptor import Readiness
+from tunnelctl.engine.descriptor import Descriptor
 from tunnelctl.engine.kernel import Nursery, checkpoint, current_kernel, move_on_after, sleep
 from tunnelctl.stream import pump, socket_stream, splice
 from tunnelctl.stream.base import CHUNK, Stream
@@ -572,7 +572,7 @@ class EndlessSocket(Endless):
 
     def __init__(self, size: int) -> None:
         super().__init__(size)
-        self.descriptor = Readiness()
+        self.descriptor = Descriptor()
 
     def abort(self) -> None:
         self.descriptor.forget()

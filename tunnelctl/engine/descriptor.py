@@ -16,8 +16,10 @@ _READABLE = _ENDED | IN
 _WRITABLE = _BROKEN | OUT
 
 
-class Readiness(Waitable):
-    """The known readiness of one end of a connection. Without a file behind it, `on_event` is called by its owner.
+class Descriptor(Waitable):
+    """A file descriptor and its known readiness; without a number, that of a stream that is no file, whose owner calls `on_event`.
+
+    One class for both: CPython's quick access to attributes, which holds for one class at a place in the code, was lost with two.
 
     `readable` and `writable` start out true. Code that meets EAGAIN, or a short read or write, clears them; an edge sets them
     again. `ended` stays set after FIN, an error or a hang-up: from then on a short read no longer means "empty", and the next
@@ -46,7 +48,7 @@ class Readiness(Waitable):
         self.fd = fd
         self.readable = self.writable = True
         self.ended = self.peer_closed = self.broken = self.closed = False
-        self._registered = fd < 0  # with a kernel that reports events; there are none without a file
+        self._registered = fd < 0  # with a kernel that reports events; without a file it has none
         self._kernel = current_kernel()
         self._reader: Task | None = None
         self._writer: Task | None = None
@@ -146,17 +148,29 @@ class Readiness(Waitable):
             self._add()
 
     def _add(self) -> None:
-        """Asks the kernel for events. Without a file there is nothing to ask for."""
+        """Asks the kernel for events."""
+        if self._kernel.poller.add(self):
+            # Registration reports the current state as a first edge, so nothing since the last try is missed.
+            self._kernel.descriptors[self.fd] = self
+            self._registered = True
+        else:  # always ready; retried at each wait, since no edge will ever set what a short read has cleared
+            self.readable = self.writable = True
 
     def _remove(self, shared: bool) -> None:
         """Asks for no more events. shared: see `forget`"""
+        kernel = self._kernel
+        if kernel.descriptors.get(self.fd) is self:
+            del kernel.descriptors[self.fd]
+            self._registered = False
+            if shared or not kernel.poller.forgets_closed:
+                kernel.poller.remove(self)
 
     def forget(self, shared: bool = False) -> None:
         """Ends the use of it, before the caller closes the file. Waiting tasks get ClosedResourceError.
 
         shared: the open file lives on elsewhere (inherited stdio), so epoll needs an explicit removal; else closing suffices
         """
-        if self._registered:
+        if self._registered and self.fd >= 0:
             self._remove(shared)
         self.closed = True
         self._on_broken = self._on_peer_closed = None  # they refer back to this, through the watcher
@@ -166,30 +180,8 @@ class Readiness(Waitable):
             self._kernel.wake(self._writer)
 
 
-class Descriptor(Readiness):
-    """A file descriptor and its known readiness."""
-
-    __slots__ = ()
-
-    def _add(self) -> None:
-        if self._kernel.poller.add(self):
-            # Registration reports the current state as a first edge, so nothing since the last try is missed.
-            self._kernel.descriptors[self.fd] = self
-            self._registered = True
-        else:  # always ready; retried at each wait, since no edge will ever set what a short read has cleared
-            self.readable = self.writable = True
-
-    def _remove(self, shared: bool) -> None:
-        kernel = self._kernel
-        if kernel.descriptors.get(self.fd) is self:
-            del kernel.descriptors[self.fd]
-            self._registered = False
-            if shared or not kernel.poller.forgets_closed:
-                kernel.poller.remove(self)
-
-
 @coroutine
-def wait_either_readable(one: Readiness, other: Readiness) -> Generator[None, None, None]:
+def wait_either_readable(one: Descriptor, other: Descriptor) -> Generator[None, None, None]:
     """Parks until a read of one of the two may return something."""
     if one._reader is not None or other._reader is not None:
         raise BusyResourceError(f"another task already reads descriptor {one.fd} or {other.fd}")

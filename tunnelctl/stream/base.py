@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from tunnelctl.engine.descriptor import Readiness
+    from tunnelctl.engine.descriptor import Descriptor
 
 CHUNK = 65536  # bytes per read: the default capacity of a pipe, and what one TCP receive typically returns under load
 
@@ -22,7 +22,7 @@ class Stream:
     __slots__ = ()
 
     # The readiness of both directions, where one task can wait for either; a reader looks there before it tries.
-    descriptor: Readiness | None = None
+    descriptor: Descriptor | None = None
 
     # Whether `slots` and `filled`, and `pieces` and `took`, are there. To or from a socket, they save a copy of each byte.
     scatters = gathers = False

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from errno import EPIPE
 
-from tunnelctl.engine.descriptor import Readiness
+from tunnelctl.engine.descriptor import Descriptor
 from tunnelctl.engine.kernel import Cancelled, move_on_after
 from tunnelctl.engine.poller import ERR, HUP, IN, OUT, RDHUP
 from tunnelctl.engine.sync import Event
@@ -110,12 +110,12 @@ class Http2Stream(Sender, Stream):
         "on_closed",
         "said_end",
     )
-    descriptor: Readiness
+    descriptor: Descriptor
 
     def __init__(self, connection: Carrier, number: int) -> None:
         super().__init__()
         self._connection, self.number = connection, number
-        self.descriptor = Readiness()
+        self.descriptor = Descriptor()
         self.descriptor.readable = False
         self._held: list[_Held] = []  # a deque takes 600 bytes when it is empty
         self._held_size = 0
