@@ -194,14 +194,15 @@ class _Session:
             self._requested = True
             self._scope.reschedule(inf)
         self._open += 1
-        self._newest = event.stream
-        stream = self._connection.open(event.stream)
-        record = self._record_of(event.stream)
-        if isinstance(event.request, Rejected):
-            rejecting = Http2Responder(self, self._connection, stream, event.request.to_head)
-            self._requests.start_soon(self._reject, event.request, rejecting, record)
+        number, request = event
+        self._newest = number
+        stream = self._connection.open(number)
+        record = self._record_of(number)
+        if isinstance(request, Rejected):
+            rejecting = Http2Responder(self, self._connection, stream, request.to_head)
+            self._requests.start_soon(self._reject, request, rejecting, record)
             return
-        target, fields, authorization = event.request
+        target, fields, authorization = request
         responder = Http2Responder(self, self._connection, stream)
         until = current_time() + self._service.timeouts.head
         # No coroutine of ours around it: an idle tunnel would keep that, and the fields of its request.

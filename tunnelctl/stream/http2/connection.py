@@ -357,8 +357,6 @@ class Http2Connection(Carrier):
                     stream.feed(event.pieces, event.size)
                 else:
                     self.machine.consumed(event.stream, event.size, self.received)
-            elif isinstance(event, events.WindowOpened):
-                self._on_window(event.stream)
             elif isinstance(event, events.EndReceived):
                 if (stream := self.streams.get(event.stream)) is not None:
                     stream.feed_end()
@@ -366,6 +364,8 @@ class Http2Connection(Carrier):
                         self.forget_if_closed(stream)
             elif isinstance(event, events.RequestReceived):
                 self.on_event(event)
+            elif isinstance(event, events.WindowOpened):
+                self._on_window(event.stream)
             else:
                 self._on_rare(event)
 
