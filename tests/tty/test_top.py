@@ -7,7 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pexpect
@@ -184,6 +184,17 @@ def test_space_looks_at_once(directory):
 
 
 # --- processes that come, go and hang
+
+
+def test_a_process_that_does_not_answer_is_asked_again_soon_whatever_the_interval(directory):
+    with ExitStack() as stack:
+        silent = stack.enter_context(ExitStack())
+        silent.enter_context(mute(directory, "db"))
+        seen = stack.enter_context(on_terminal(directory, "--interval", "600", program=MODULE))
+        seen.until_shown("no answer within 1 s")
+        silent.close()
+        stack.enter_context(published(directory, "db", Facts(TUNNEL)))
+        seen.until_shown(TUNNEL.target)
 
 
 def test_a_process_that_hangs_is_shown_as_such_and_delays_no_other(directory):

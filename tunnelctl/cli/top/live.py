@@ -10,6 +10,8 @@ from tunnelctl.cli.top.screen import Scene, Size, picture
 from tunnelctl.cli.top.terminal import Terminal
 from tunnelctl.cli.top.view import Extent, View, press
 
+AGAIN = 2.0  # seconds until the next look, if a process has not answered and the interval is longer
+
 
 class Live:
     """The loop.
@@ -65,6 +67,8 @@ class Live:
         for answer in answers:
             if answer.name in self._processes:
                 self._processes = listen_to(self._processes, answer)
+            if answer.trouble:
+                self._next_look = min(self._next_look, monotonic() + AGAIN)
         if self._view.past:  # who was asked before that was shown is asked again
             short = {answer.name for answer in answers if answer.recent is None and not answer.trouble}
             self._poll.ask([instance for instance in self._running if instance.name in short], with_recent=True)
