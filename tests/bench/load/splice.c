@@ -3,10 +3,24 @@
  *
  *   splice connect PORT TARGET     a tunnel to TARGET through the proxy on PORT, between stdin and stdout, which are pipes
  *   splice serve PORT              a proxy; lives until killed
+ *   splice forward PORT PROXY_PORT TARGET   leads each connection to PORT to TARGET through the proxy; lives until killed
  */
 #include "load.h"
 
 enum { PIPE = 1 << 20, EVENTS = 256 };
+
+/* A tunnel to TARGET through the proxy on PORT. */
+static int tunnel_to(int port, const char *target)
+{
+    char head[HEAD_MAX + 1];
+    int fd = connect_to(loopback(1, port), 0);
+    snprintf(head, sizeof head, "CONNECT %s HTTP/1.1\r\nHost: %s\r\n\r\n", target, target);
+    send_all(fd, head);
+    read_head(fd, head);
+    check_status(head);
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    return fd;
+}
 
 /* ---- connect: poll and one splice for each piece, since one of the two descriptors is a pipe ---- */
 
@@ -31,7 +45,6 @@ static void bridge(int fd)
     struct direction up = {0, fd, 0}, down = {fd, 1, fd};
     fcntl(0, F_SETPIPE_SZ, PIPE);
     fcntl(1, F_SETPIPE_SZ, PIPE);
-    fcntl(fd, F_SETFL, O_NONBLOCK);
     for (;;) {
         struct pollfd ready[2] = {
             {down.awaited, down.awaited == fd ? POLLIN : POLLOUT, 0},
@@ -48,18 +61,7 @@ static void bridge(int fd)
     }
 }
 
-static void connect_by(int port, const char *target)
-{
-    char head[HEAD_MAX + 1];
-    int fd = connect_to(loopback(1, port), 0);
-    snprintf(head, sizeof head, "CONNECT %s HTTP/1.1\r\nHost: %s\r\n\r\n", target, target);
-    send_all(fd, head);
-    read_head(fd, head);
-    check_status(head);
-    bridge(fd);
-}
-
-/* ---- serve: level-triggered epoll, and two splices for each piece, through a pipe that is given back once it is empty ---- */
+/* ---- serve and forward: level-triggered epoll; two splices a piece, through a pipe that is given back once it is empty ---- */
 
 static struct end {
     int peer;         /* -1 before there is a tunnel */
@@ -201,11 +203,24 @@ static void on_event(int fd, uint32_t events)
         on_bytes(fd);
 }
 
+static int proxy_port; /* of forward; 0 in serve, which is a proxy itself */
+static const char *goal;
+
+static void on_client(int fd)
+{
+    int far = proxy_port ? tunnel_to(proxy_port, goal) : -1;
+    add(fd, far);
+    if (far >= 0) {
+        no_delay(fd);
+        add(far, fd);
+    }
+}
+
 static void accept_all(int listener)
 {
     int fd;
     while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
-        add(fd, -1);
+        on_client(fd);
     if (errno != EAGAIN && errno != ECONNABORTED)
         die("accept: %s", strerror(errno));
 }
@@ -241,10 +256,14 @@ int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN);
     if (argc == 4 && !strcmp(argv[1], "connect"))
-        connect_by(atoi(argv[2]), argv[3]);
+        bridge(tunnel_to(atoi(argv[2]), argv[3]));
     else if (argc == 3 && !strcmp(argv[1], "serve"))
         serve(atoi(argv[2]));
-    else
+    else if (argc == 5 && !strcmp(argv[1], "forward")) {
+        proxy_port = atoi(argv[3]);
+        goal = argv[4];
+        serve(atoi(argv[2]));
+    } else
         die("wrong use: see the head of splice.c");
     return 0;
 }

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.bench.samples import proxies
-from tests.bench.workshop import Plan, Table, Unavailable, Workshop, last_line, say
+from tests.bench.workshop import SPLICE, Plan, Table, Unavailable, Workshop, last_line, say
 from tests.peers.process import Daemon
 
 OURS, WARM = "tunnelctl forward", "tunnelctl forward --warm 8"
@@ -71,6 +71,14 @@ def pproxy(workshop: Workshop, port: int, proxy: str, goal: str) -> list[str]:
 
 
 RECIPES: dict[str, Recipe] = {OURS: ours(), WARM: ours("--warm", "8"), SOCAT: socat, "proxytunnel": proxytunnel, "pproxy": pproxy}
+
+
+def splice_loop(workshop: Workshop, port: int, proxy: str, goal: str) -> list[str]:
+    """For bulk only: it waits for the answer of the proxy, and does nothing else meanwhile."""
+    return [str(workshop.splice), "forward", str(port), proxy.rpartition(":")[2], goal]
+
+
+BULK_RECIPES: dict[str, Recipe] = {**RECIPES, SPLICE: splice_loop}
 
 
 def set_up(port: int) -> float:
@@ -218,7 +226,7 @@ def measure(workshop: Workshop, plan: Plan, table: Table) -> None:
         fast = stack.enter_context(beside(workshop, workshop.load, "proxy", 0))
         echo = f"127.0.0.1:{stack.enter_context(beside(workshop, workshop.load, 'echo', '127.0.0.1'))}"
         small = start_all(workshop, table, stack, f"127.0.0.1:{proxy}", echo)
-        large = start_all(workshop, table, stack, f"127.0.0.1:{fast}", f"127.0.0.1:{WANTED}")
+        large = start_all(workshop, table, stack, f"127.0.0.1:{fast}", f"127.0.0.1:{WANTED}", BULK_RECIPES)
         for number in range(1, plan.rounds + 1):
             say(f"forward: round {number} of {plan.rounds}")
             sample_each(table, small, bench.rate, bench.latency)
