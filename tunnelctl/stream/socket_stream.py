@@ -51,7 +51,7 @@ MAX_PIECES = 64  # per sendmsg(2); the kernel takes 1,024, but a turn of the loo
 # For the receive queue of a bulk source: see receive_queue_for. The kernel doubles the second value: with MAX_UNSENT and what is
 # left in a pipe (pump.PIECE), a stalled reader holds less than 2 MiB. With 100 bulk tunnels on loopback, the two bounds cost a
 # tenth of the throughput.
-BULK_RATE, MIN_QUEUE = 128 << 20, 608 << 10  # bytes a second, bytes
+BULK_RATE, MIN_QUEUE = 128 << 20, 592 << 10  # bytes a second, bytes
 _RTT = 68  # the offset of tcpi_rtt in struct tcp_info (linux/tcp.h), a 32-bit number
 SO_BUF_LOCK, SOCK_RCVBUF_LOCK = 72, 2  # asm-generic/socket.h, linux/socket.h: fixes the size of a queue
 
