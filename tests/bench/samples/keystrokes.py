@@ -85,7 +85,7 @@ class Scene:
     def local(self, name: str, proxy: int, goal: str) -> Way:
         """Through a forward, or its like, whose port leads to the target."""
         started = self.stack.enter_context(forward.running(self.workshop, name, f"127.0.0.1:{proxy}", goal, LOCAL))
-        return Way(("to", f"127.0.0.1:{started.port}"), started)
+        return Way(("to", f"127.0.0.1:{started.port}"), started if forward.counts(name) else None)
 
     def http1(self, name: str) -> Way:
         proxy = self.start(name)
@@ -99,7 +99,7 @@ class Scene:
 LOCAL: dict[str, forward.Recipe] = {
     forward.OURS: forward.ours(),
     forward.SOCAT: forward.socat,
-    "proxytunnel": forward.proxytunnel,
+    forward.PROXYTUNNEL: forward.proxytunnel,
     "pproxy": forward.pproxy,
     FORWARD_SERVE: forward.ours(),
     FORWARD_SERVE_HTTP2: forward.ours("--http", "2"),
