@@ -19,9 +19,10 @@ NEAR, FAR = "198.18.0.1", "198.18.0.2"
 _MASK = "255.255.255.252"
 _NAME = b"line"
 _MTU = 9_000  # few packets, so that a part of one core can carry them; a window of 64 KiB still holds some
+_QUEUE = 10_000  # packets: no window is as large, so none is lost
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000  # linux/if_tun.h
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 0x0001  # linux/sockios.h, linux/if.h
-_SIOCSIFADDR, _SIOCSIFNETMASK, _SIOCSIFMTU = 0x8916, 0x891C, 0x8922
+_SIOCSIFADDR, _SIOCSIFNETMASK, _SIOCSIFMTU, _SIOCSIFTXQLEN = 0x8916, 0x891C, 0x8922, 0x8943
 _SOURCE, _DESTINATION, _REST = slice(12, 16), slice(16, 20), slice(20, None)  # of an IPv4 packet (RFC 791)
 
 
@@ -33,6 +34,7 @@ def open_line() -> int:
         fcntl.ioctl(any_socket, _SIOCSIFADDR, _with_address(NEAR))
         fcntl.ioctl(any_socket, _SIOCSIFNETMASK, _with_address(_MASK))
         fcntl.ioctl(any_socket, _SIOCSIFMTU, struct.pack("16si20x", _NAME, _MTU))
+        fcntl.ioctl(any_socket, _SIOCSIFTXQLEN, struct.pack("16si20x", _NAME, _QUEUE))
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sH22x", _NAME, _IFF_UP))
     return tun
 

@@ -5,6 +5,8 @@ import math
 import os
 import resource
 import socket
+import struct
+import termios
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.peers.process import wait_until
 from tests.stream.ends import (
     End,
     FarSocket,
@@ -481,7 +484,7 @@ RMEM_MAX = 212_992  # on many systems
         (0.0, RMEM_MAX, 6 * MIB, MIN_QUEUE, RMEM_MAX),
         (0.0016, RMEM_MAX, 6 * MIB, MIN_QUEUE, None),
         (0.01, RMEM_MAX, 6 * MIB, int(0.01 * BULK_RATE), None),
-        (0.0, RMEM_MAX, RMEM_MAX, RMEM_MAX, RMEM_MAX),
+        (0.0, RMEM_MAX, RMEM_MAX, None, None),
         (0.0, 0, 0, None, None),  # the limits are unknown
     ],
 )
@@ -514,6 +517,31 @@ def test_m4_the_queue_of_a_bulk_source_is_as_large_as_the_path_needs(
         far.close()
 
     go(main)
+
+
+@pytest.mark.linux("the round-trip time of TCP_INFO, and its autotuning")
+@pytest.mark.parametrize("rmem_max", [4 * MIB, RMEM_MAX])
+def test_the_peer_of_a_bulk_source_may_fill_its_queue(rmem_max: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queue that was enlarged early, with a window that stayed small, made a path of 20 ms a twentieth as fast."""
+    round_trip = 0.01
+    monkeypatch.setattr(SocketStream, "_round_trip", lambda self: round_trip)
+    real = socket_stream._rmem_max()
+    monkeypatch.setattr(socket_stream, "_rmem_max", lambda: min(rmem_max, real))
+    near, far = tcp_pair()
+    size = int(round_trip * BULK_RATE)
+
+    async def main() -> None:
+        SocketStream(near).expect_bulk()
+
+    def fill() -> bool:
+        with suppress(BlockingIOError):
+            while True:
+                far.send(bytes(CHUNK))
+        return struct.unpack("i", fcntl.ioctl(near, termios.FIONREAD, bytes(4)))[0] >= size // 2
+
+    with near, far:
+        go(main)
+        wait_until(fill, what="half the queue")
 
 
 @pytest.mark.linux("the round-trip time of TCP_INFO, and its autotuning")
