@@ -485,7 +485,8 @@ RMEM_MAX = 212_992  # on many systems
         (0.0016, RMEM_MAX, 6 * MIB, MIN_QUEUE, None),
         (0.01, RMEM_MAX, 6 * MIB, int(0.01 * BULK_RATE), None),
         (0.0, RMEM_MAX, RMEM_MAX, None, None),
-        (0.0, 0, 0, None, None),  # the limits are unknown
+        (0.0, 0, 6 * MIB, MIN_QUEUE, None),  # one limit is unknown, or both
+        (0.0, 0, 0, None, None),
     ],
 )
 def test_m4_the_queue_of_a_bulk_source_is_as_large_as_the_path_needs(

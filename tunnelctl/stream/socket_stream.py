@@ -176,7 +176,10 @@ class SocketStream(Stream):
             return
         size = receive_queue_for(round_trip)
         if size <= _tcp_rmem_max() // 2:  # else autotuning stops earlier
-            self._fix_queue(size, int(round_trip * BULK_RATE))
+            try:
+                self._fix_queue(size, int(round_trip * BULK_RATE))
+            except OSError:  # no such option: the kernel sizes the queue
+                pass
 
     def bound_unsent(self, size: int) -> None:
         if not _NOTSENT_LOWAT:
@@ -194,14 +197,14 @@ class SocketStream(Stream):
         TCP_WINDOW_CLAMP would not do: it bounds what the peer may send at a time, but the queue goes on growing.
         """
         most = _rmem_max()
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
         try:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
             if size <= most:
                 self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
             else:
                 self.socket.setsockopt(socket.SOL_SOCKET, SO_BUF_LOCK, SOCK_RCVBUF_LOCK)
         except OSError:  # SO_BUF_LOCK, before Linux 5.15
-            if needed <= most:
+            if most and needed <= most:
                 self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, most)
         finally:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
@@ -277,7 +280,6 @@ def receive_queue_for(round_trip: float) -> int:
 
     The kernel lets the queue grow to tcp_rmem's 6 or 32 MiB while data flows, whether or not the path needs that much; when the
     reader then stalls, all of it fills up.
-
     """
     return max(int(round_trip * BULK_RATE), MIN_QUEUE)
 
