@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from math import inf
 from time import monotonic
 
 from tunnelctl.cli.top.poll import Instance, Poll
@@ -10,7 +11,7 @@ from tunnelctl.cli.top.screen import Scene, Size, picture
 from tunnelctl.cli.top.terminal import Terminal
 from tunnelctl.cli.top.view import Extent, View, press
 
-AGAIN = 2.0  # seconds until the next look, if a process has not answered and the interval is longer
+AGAIN = 2.0  # seconds until a process that gave no answer is asked again, if the interval is longer
 
 
 class Live:
@@ -37,16 +38,18 @@ class Live:
         self._running: Sequence[Instance] = ()
         self._processes: Processes = {}
         self._view = View()
-        self._next_look = 0.0  # on the monotonic clock
+        self._next_look, self._next_retry = 0.0, inf  # on the monotonic clock
 
     def run(self) -> None:
         """Runs until the user quits."""
         while not self._view.quit:
             if monotonic() >= self._next_look and not self._view.paused:
                 self._look()
+            if monotonic() >= self._next_retry and not self._view.paused:
+                self._retry()
             self._listen()
             extent = self._draw()
-            left = self._next_look - monotonic()
+            left = min(self._next_look, self._next_retry) - monotonic()
             for key in self._terminal.wait(self._interval if self._view.paused else left):
                 self._press(key, extent)
 
@@ -57,10 +60,16 @@ class Live:
 
     def _look(self) -> None:
         """Asks all processes that run now."""
-        self._next_look = monotonic() + self._interval
+        self._next_look, self._next_retry = monotonic() + self._interval, inf
         self._running = [instance for instance in self._find() if not self._names or instance.name in self._names]
         self._processes = only(self._processes, [instance.name for instance in self._running], self._names)
         self._poll.ask(self._running, self._view.past)
+
+    def _retry(self) -> None:
+        """Asks those again that gave no answer."""
+        self._next_retry = inf
+        troubled = [instance for instance in self._running if self._processes[instance.name].trouble]
+        self._poll.ask(troubled, self._view.past)
 
     def _listen(self) -> None:
         answers = self._poll.answers()
@@ -68,7 +77,7 @@ class Live:
             if answer.name in self._processes:
                 self._processes = listen_to(self._processes, answer)
             if answer.trouble:
-                self._next_look = min(self._next_look, monotonic() + AGAIN)
+                self._next_retry = min(self._next_retry, monotonic() + AGAIN)
         if self._view.past:  # who was asked before that was shown is asked again
             short = {answer.name for answer in answers if answer.recent is None and not answer.trouble}
             self._poll.ask([instance for instance in self._running if instance.name in short], with_recent=True)
