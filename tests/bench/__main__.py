@@ -7,7 +7,7 @@ tables and a verdict on each target; or all, which writes docs/performance.md wi
 page, which writes them again from the samples of an earlier run. tls, http2 and control also need trustme, and http2 and
 keystrokes the headers of OpenSSL (Debian: libssl-dev). Progress goes to stderr, and every sample to a JSON file (default:
 build/bench.json). A part that fails does not stop the others, and is named in the report. Figures to quote come from a full run of
-all, some 30 minutes on a machine with nothing else to do; --quick takes some 10 and is for a look.
+all, some 40 minutes on a machine with nothing else to do; --quick takes some 10 and is for a look.
 
 What is measured is the console script as `pip install` puts it into a fresh virtual environment, not the checkout.
 Peers are taken as they are installed (Debian: netcat-openbsd ncat socat corkscrew connect-proxy proxytunnel tinyproxy-bin squid
@@ -16,7 +16,7 @@ below the table.
 
 Rounds are interleaved (A B C A B C ...), so that a slow minute of the machine hits all alike; a table shows medians.
 Load, targets and the client's other ends are C programs: load.c, which copies no bulk data itself, and http2.c. All of it is on
-loopback.
+loopback, but for distance; set-ups, and streams over a distance, are timed in Python.
 
 connect   start     fork to the first byte from the target on stdout; `python -I -c pass` is start to end of the same interpreter,
                     which also starts tunnelctl.pyz, once that is unpacked

@@ -22,7 +22,7 @@ CLONE_NEWNET = 0x40000000  # linux/sched.h; os.unshare is there from Python 3.12
 SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 
 CONGESTION_CONTROL = Path("/proc/sys/net/ipv4/tcp_congestion_control")  # of the network that the reader is in
-UNPACED = ("cubic", "reno")  # the default of Linux; what every namespace may choose, and the same as long as nothing is lost
+UNPACED = ("cubic", "reno")  # the default of Linux; what every namespace may choose, and much the same where nothing is lost
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _of_the_machine: int | None = None  # the network that was left

@@ -48,7 +48,7 @@ class Descriptor(Waitable):
         self.fd = fd
         self.readable = self.writable = True
         self.ended = self.peer_closed = self.broken = self.closed = False
-        self._registered = fd < 0  # with a kernel that reports events; without a file it has none
+        self._registered = fd < 0  # with the kernel, for events; without a file there is nothing to register
         self._kernel = current_kernel()
         self._reader: Task | None = None
         self._writer: Task | None = None

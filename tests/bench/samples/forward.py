@@ -135,7 +135,7 @@ def beside(workshop: Workshop, *command: object) -> Iterator[str]:
 
 
 def latencies(port: int, count: int) -> dict[str, float]:
-    """Quantiles of so many set-ups, in milliseconds."""
+    """Quantiles of `count` set-ups, in milliseconds."""
     times = sorted(set_up(port) * 1e3 for _ in range(count))
     return {"p50": statistics.median(times), "p99": times[len(times) * 99 // 100]}
 

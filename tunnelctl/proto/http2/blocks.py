@@ -17,7 +17,7 @@ _REMEMBERED, _REMEMBERED_SIZE = 16, 256
 
 
 class Block:
-    """A header block: its fields, and what they mean as a request, which is determined once."""
+    """A header block: its fields, and what they mean as a request, which is determined once unless they are malformed."""
 
     __slots__ = ("_request", "fields")
 

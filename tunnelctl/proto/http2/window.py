@@ -29,7 +29,7 @@ STEP = 256 << 10
 STEPS = 8
 
 # Round trips in which half a window is consumed where the peer waits for credit. All of its data may be consumed at once, a little
-# later than a round trip after the last credit. With 1, a window took two round trips to double, and a few stayed at 256 KiB.
+# later than a round trip after the last credit. With 1, windows took two round trips to double, and some stayed at 256 KiB.
 PACE = 1.5
 
 # Seconds that a turn of the event loop may take with bulk. The window has to last for as much where the round trip is shorter: over
@@ -93,7 +93,7 @@ class ReceiveWindow:
         return increment
 
     def limits_speed(self, now: float, round_trip: float) -> bool:
-        """Whether half the window was consumed at that pace, as of this announcement: the peer has to wait for credit."""
+        """Whether half the window was consumed within PACE round trips, as of this announcement: the peer waits for credit."""
         if self.used * 2 < self.size:
             return False
         self.used, before, self.since = 0, self.since, now
