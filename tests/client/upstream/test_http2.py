@@ -19,6 +19,7 @@ from tests.peers import authenticating, http2_server
 from tests.peers.certificates import Certificates, make
 from tests.peers.http2 import Kind, frame
 from tests.peers.http2_server import Http2Server, Request, echo, grant_echo
+from tests.peers.process import wait_until
 from tests.peers.proxies import PASSWORD, USER
 from tests.peers.scripted import Conversation, ScriptedServer, sample
 from tunnelctl.cli.render.hints import hint_of
@@ -613,6 +614,7 @@ def test_v38_a_response_whose_header_block_is_never_complete_ends_the_connection
 
     with Http2Server(http2_server.in_turn(grant_echo, stop, grant_echo)) as server:
         sharing(server.url, test)
+        wait_until(lambda: server.connections[0].goaways, what="GOAWAY")
         assert [goaway.code for goaway in server.connections[0].goaways] == [ErrorCodes.ENHANCE_YOUR_CALM]
         assert server.accepted == 2
 
