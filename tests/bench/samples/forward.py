@@ -81,13 +81,18 @@ def splice_loop(workshop: Workshop, port: int, proxy: str, goal: str) -> list[st
 BULK_RECIPES: dict[str, Recipe] = {**RECIPES, SPLICE: splice_loop}
 
 
+def hold(port: int) -> socket.socket:
+    client = socket.create_connection(("127.0.0.1", port), SECONDS)
+    client.sendall(ECHO)
+    if client.recv(1) != ECHO:
+        raise Unavailable("a connection ended before it carried a byte")
+    return client
+
+
 def set_up(port: int) -> float:
     """Seconds from connecting to the first byte that came back."""
     begun = time.perf_counter()
-    with socket.create_connection(("127.0.0.1", port), SECONDS) as client:
-        client.sendall(ECHO)
-        if client.recv(1) != ECHO:
-            raise Unavailable("a connection ended before it carried a byte")
+    with hold(port):
         return time.perf_counter() - begun
 
 
@@ -143,14 +148,6 @@ def latencies(port: int, count: int) -> dict[str, float]:
 def counts(name: str) -> bool:
     """Whether the CPU time of a program can be known: proxytunnel does not wait for its processes, so theirs is lost."""
     return name != PROXYTUNNEL
-
-
-def hold(port: int) -> socket.socket:
-    client = socket.create_connection(("127.0.0.1", port), SECONDS)
-    client.sendall(ECHO)
-    if client.recv(1) != ECHO:
-        raise Unavailable("a connection ended before it carried a byte")
-    return client
 
 
 def memory_kib(pid: int) -> int:
