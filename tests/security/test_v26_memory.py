@@ -70,8 +70,10 @@ def _memory(line: str) -> int:
     found = re.search(r"skmem:\(r(\d+),.*?,w(\d+),", line)
     if found is None:
         return 0
-    unsent = re.search(r" notsent:(\d+)", line) if " unacked:" in line else None
-    return int(found[1]) + int(unsent[1] if unsent else found[2])
+    if " unacked:" not in line:  # nothing is in flight
+        return int(found[1]) + int(found[2])
+    unsent = re.search(r" notsent:(\d+)", line)
+    return int(found[1]) + int(unsent[1] if unsent else 0)  # ss leaves out what is 0
 
 
 @pytest.mark.peer("ss")

@@ -43,7 +43,7 @@ class Reloading:
         return Client(("127.0.0.1", self.forward.port))
 
     def lines(self) -> list[str]:
-        return [line for line in self.forward.log().splitlines() if "was read again" in line or "warning" in line or "hint" in line]
+        return [line for line in self.forward.log().splitlines() if "was read again" in line or "warning" in line]
 
     def reload(self) -> str:
         """Sends the signal; returns the first line that follows."""
