@@ -16,11 +16,14 @@ PLAIN = View()
 HOSTILE = TUNNEL._replace(client="\x1b[2J", user="\u202e漢字" * 9, target="x" * 300 + "\n", phase="\x07")
 
 
-def known(*tunnels, names=("db",), refused=REFUSED, **changes):
+PAST = Recent([ENDED], [REFUSED], [], [], 0, 0)
+
+
+def known(*tunnels, names=("db",), past=PAST, **changes):
     status = STATUS._replace(tunnels=len(tunnels), **changes)
     processes: Processes = {}
     for name in names:
-        answer = Answer(name, 0.0, "", status, Tunnels(list(tunnels), 0), Recent([ENDED], [refused], [], [], 0, 0))
+        answer = Answer(name, 0.0, "", status, Tunnels(list(tunnels), 0), past)
         processes = listen_to(processes, answer)
     return processes
 
@@ -126,7 +129,9 @@ def test_scrolling_cannot_leave_the_rows():
         ({}, View(), "nothing is running"),
         (known(), View(), "no open tunnels"),
         (known(TUNNEL), View(filter="zzz"), "nothing matches the filter"),
-        ({"db": Process("db", Answer("db", 0.0))}, View(past=True), "nothing has ended or was refused yet"),
+        (known(past=Recent([], [], [], [], 0, 0)), View(past=True), "nothing has ended or was refused yet"),
+        ({"db": Process("db", Answer("db", 0.0))}, View(), "no answer yet"),
+        (known(past=None), View(past=True), "no answer yet"),
     ],
 )
 def test_an_empty_table_says_why(processes, view, said):
@@ -161,7 +166,8 @@ def test_the_past_ones(columns, titles, first):
 
 def test_the_past_ones_of_three_processes_have_their_names_at_80_columns():
     details = "proxy http://proxy.test:3128: requires a login for a tunnel to db.test:5432"
-    processes = known(TUNNEL, names=("forward", "serve", "web"), refused=REFUSED._replace(details=details))
+    past = PAST._replace(refused=[REFUSED._replace(details=details)])
+    processes = known(TUNNEL, names=("forward", "serve", "web"), past=past)
     shown = lines(processes, view=View(past=True))
     titles = next(line for line in shown if line.startswith("   AGO"))
     assert titles.split() == ["AGO", "NAME", "USER", "TARGET", "RESULT"]

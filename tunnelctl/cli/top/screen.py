@@ -166,10 +166,13 @@ def _style_of(row: Open | Past) -> str:
 
 def _nothing(scene: Scene, size: Size) -> Line:
     """Returns the reason why the table is empty."""
-    if not scene.processes:
+    answers = [process.answer for process in scene.processes.values()]
+    if not answers:
         text = "nothing is running: `tunnelctl forward`, `run` and `serve` appear here"
     elif scene.view.filter:
         text = "nothing matches the filter; Esc clears it"
+    elif all((answer.recent if scene.view.past else answer.tunnels) is None for answer in answers):
+        text = "no answer yet"
     else:
         text = "nothing has ended or was refused yet" if scene.view.past else "no open tunnels"
     return (Span(cell(text, size.columns)),)
