@@ -485,8 +485,11 @@ RMEM_MAX = 212_992  # on many systems
         (0.0016, RMEM_MAX, 6 * MIB, MIN_QUEUE, None),
         (0.01, RMEM_MAX, 6 * MIB, int(0.01 * BULK_RATE), None),
         (0.0, RMEM_MAX, RMEM_MAX, None, None),
-        (0.0, 0, 6 * MIB, MIN_QUEUE, None),  # one limit is unknown, or both
-        (0.0, 0, 0, None, None),
+        (0.0, 0, 6 * MIB, MIN_QUEUE, None),  # a limit is unknown, or both
+        (0.0, MIB, 0, MIN_QUEUE, MIN_QUEUE),
+        (0.0, 0, 0, MIN_QUEUE, None),
+        (0.02, 0, 0, int(0.02 * BULK_RATE), None),
+        (0.1, 0, 0, None, None),
     ],
 )
 def test_m4_the_queue_of_a_bulk_source_is_as_large_as_the_path_needs(
@@ -518,6 +521,36 @@ def test_m4_the_queue_of_a_bulk_source_is_as_large_as_the_path_needs(
         far.close()
 
     go(main)
+
+
+@pytest.mark.linux("the limits in /proc/sys")
+def test_a_limit_that_could_not_be_read_is_read_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket_stream, "_numbers", {})
+    with no_descriptors_left():
+        assert socket_stream._rmem_max() == socket_stream._tcp_rmem_max() == 0
+    assert min(socket_stream._rmem_max(), socket_stream._tcp_rmem_max()) > 0
+
+
+@pytest.mark.linux("the round-trip time of TCP_INFO, and its autotuning")
+@pytest.mark.parametrize("rmem_max", [4 * MIB, RMEM_MAX, 0])
+def test_m4_the_queue_of_a_bulk_source_shrinks_to_what_the_path_needs(rmem_max: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Autotuning has enlarged it while pieces were smaller than those of bulk."""
+    monkeypatch.setattr(SocketStream, "_round_trip", lambda self: 0.0)
+    real = socket_stream._rmem_max()
+    monkeypatch.setattr(socket_stream, "_rmem_max", lambda: min(rmem_max, real))
+    near, far = tcp_pair()
+
+    def size() -> int:
+        return near.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+
+    async def main() -> None:
+        SocketStream(near).expect_bulk()
+
+    with near, far:
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 2 * MIN_QUEUE)  # makes room, as autotuning does
+        assert size() > 2 * MIN_QUEUE
+        go(main)
+        assert MIN_QUEUE <= size() <= 2 * MIN_QUEUE
 
 
 @pytest.mark.linux("the round-trip time of TCP_INFO, and its autotuning")

@@ -49,11 +49,12 @@ MAX_UNSENT = 304 << 10
 MAX_PIECES = 64  # per sendmsg(2); the kernel takes 1,024, but a turn of the loop has to end
 
 # For the receive queue of a bulk source: see receive_queue_for. The kernel doubles the second value: with MAX_UNSENT and what is
-# left in a pipe (pump.PIECE), a stalled reader holds less than 2 MiB. With 100 bulk tunnels on loopback, the two bounds cost a
-# tenth of the throughput.
+# left in a pipe (pump.PIECE), a stalled reader holds less than 2 MiB where the round trip is at most 4 ms. With 100 bulk tunnels on
+# loopback, the two bounds cost a tenth of the throughput.
 BULK_RATE, MIN_QUEUE = 128 << 20, 592 << 10  # bytes a second, bytes
 _RTT = 68  # the offset of tcpi_rtt in struct tcp_info (linux/tcp.h), a 32-bit number
 SO_BUF_LOCK, SOCK_RCVBUF_LOCK = 72, 2  # asm-generic/socket.h, linux/socket.h: fixes the size of a queue
+TCP_RMEM_MAX = 6 << 20  # the default of Linux: systemd's ProcSubset=pid, and with it our own unit, hides /proc/sys
 
 
 class SocketStream(Stream):
@@ -175,7 +176,7 @@ class SocketStream(Stream):
         if round_trip is None:
             return
         size = receive_queue_for(round_trip)
-        if size <= _tcp_rmem_max() // 2:  # else autotuning stops earlier
+        if size <= (_tcp_rmem_max() or TCP_RMEM_MAX) // 2:  # else autotuning stops earlier
             try:
                 self._fix_queue(size, int(round_trip * BULK_RATE))
             except OSError:  # no such option: the kernel sizes the queue
@@ -190,25 +191,36 @@ class SocketStream(Stream):
             pass
 
     def _fix_queue(self, size: int, needed: int) -> None:
-        """Sets the receive queue to `size` and stops the kernel's autotuning. needed: what the path takes to be fast
+        """Sets the receive queue to `size` and stops the kernel's autotuning. needed: bytes of it that BULK_RATE takes on this path
 
         By SO_RCVLOWAT, the kernel makes room for as much as a reader waits for, and lets the peer send as much. SO_RCVBUF alone
         would leave the window where it is (tcp(7): it has to be set before connect): at 20 ms, downloads came to 7 MiB/s.
         TCP_WINDOW_CLAMP would not do: it bounds what the peer may send at a time, but the queue goes on growing.
         """
         most = _rmem_max()
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
         try:
-            if size <= most:
-                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
-            else:
-                self.socket.setsockopt(socket.SOL_SOCKET, SO_BUF_LOCK, SOCK_RCVBUF_LOCK)
-        except OSError:  # SO_BUF_LOCK, before Linux 5.15
-            if most and needed <= most:
-                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, most)
+            if size > most and self._lock_queue(False):
+                self._set(socket.SO_RCVBUF, min(size, most or size))  # undoes what autotuning has reached, which may be more
+                self._lock_queue(False)
+                self._set(socket.SO_RCVLOWAT, size)
+                self._lock_queue(True)
+            elif most and needed <= most:
+                self._set(socket.SO_RCVLOWAT, size)
+                self._set(socket.SO_RCVBUF, min(size, most))
         finally:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
-            self.descriptor.readable = True  # no edge reported what arrived in between
+            self._set(socket.SO_RCVLOWAT, 1)
+            self.descriptor.readable = True  # before Linux 4.18, no edge reports what arrived in between
+
+    def _set(self, option: int, value: int) -> None:
+        self.socket.setsockopt(socket.SOL_SOCKET, option, value)
+
+    def _lock_queue(self, locked: bool) -> bool:
+        """Locks the size of the receive queue, which SO_RCVBUF does as well, or unlocks it. False before Linux 5.15."""
+        try:
+            self._set(SO_BUF_LOCK, SOCK_RCVBUF_LOCK if locked else 0)
+        except OSError:
+            return False
+        return True
 
     def _round_trip(self) -> float | None:
         """Round-trip time in seconds, as measured by TCP; None if the socket is not TCP, or the system does not tell (macOS)."""
@@ -298,12 +310,13 @@ _numbers: dict[str, int] = {}  # those that have been read, by path
 
 
 def _last_number(path: str) -> int:
+    """The last number in a file; 0 if it cannot be read now. A shortage of descriptors passes, so that is not remembered."""
     if path not in _numbers:
         try:
             with open(path, "rb") as file:
                 _numbers[path] = int(file.read().split()[-1])
         except (OSError, ValueError, IndexError):
-            _numbers[path] = 0
+            return 0
     return _numbers[path]
 
 
