@@ -88,6 +88,18 @@ def test_many_blocks_do_not_pile_up() -> None:
     assert len(decoder._known) <= 16
 
 
+def test_a_short_block_with_much_in_it_is_not_kept() -> None:
+    """An octet may refer to an entry of 4 KiB in the table."""
+    encoder, decoder = Encoder(), BlockDecoder()
+    decoder.decode(encoder.encode([("a", "b" * 2000)]))
+    decoder.decode(encoder.encode(CONNECT))
+    small, large = encoder.encode(CONNECT), encoder.encode([("a", "b" * 2000)])
+    assert len(large) == 1
+    for block in (small, large, large * 6, b"\x82" * 100):
+        decoder.decode(block)
+    assert [*decoder._known] == [small]
+
+
 @pytest.mark.parametrize(
     ("block", "code"),
     [

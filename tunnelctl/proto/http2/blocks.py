@@ -7,21 +7,22 @@ import re
 from hpack import Decoder, HPACKError, OversizedHeaderListError
 
 from tunnelctl.proto.http2.budget import MAX_FIELDS_SIZE
-from tunnelctl.proto.http2.fields import Decoded, Rejected, Request, parse_request
+from tunnelctl.proto.http2.fields import Rejected, Request, parse_request
 from tunnelctl.proto.http2.frame import ConnectionFault, ErrorCode
 
 _UPDATES = re.compile(rb"(?:[\x20-\x3e]|\x3f[\x80-\xff]*[\x00-\x7f]){3}")  # of the size of the table
 
-# Blocks, and octets of each, that are remembered: 0.3 µs in place of 11, and of 15 for a request.
-_REMEMBERED, _REMEMBERED_SIZE = 16, 256
+# Blocks that are remembered: 0.3 µs in place of 11, and of 15 for a request. And the octets of each, encoded and decoded: one of
+# the former may refer to 4 KiB in the table. What a connection remembers takes up to 80 KiB.
+_REMEMBERED, _REMEMBERED_SIZE, _REMEMBERED_DECODED = 16, 256, 1024
 
 
 class Block:
-    """A header block: its fields, and what they mean as a request, which is determined once unless they are malformed."""
+    """A header block: its fields, and what they mean as a request. Fields that are malformed are judged anew each time."""
 
     __slots__ = ("_request", "fields")
 
-    def __init__(self, fields: Decoded) -> None:
+    def __init__(self, fields: list[tuple[bytes, bytes]]) -> None:
         self.fields = fields
         self._request: Request | Rejected | None = None
 
@@ -69,6 +70,11 @@ class BlockDecoder:
         same = newest is self._newest and sizes == self._sizes
         if not same or len(self._known) == _REMEMBERED:
             self._known.clear()
-        if same and len(block) <= _REMEMBERED_SIZE:
+        if same and len(block) <= _REMEMBERED_SIZE and _size(decoded.fields) <= _REMEMBERED_DECODED:
             self._known[block] = decoded
         self._newest, self._sizes = newest, sizes
+
+
+def _size(fields: list[tuple[bytes, bytes]]) -> int:
+    """The octets of decoded fields (RFC 9113 section 6.5.2)."""
+    return sum(len(name) + len(value) + 32 for name, value in fields)
