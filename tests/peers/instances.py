@@ -5,7 +5,7 @@ import socket
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -125,6 +125,33 @@ def mute(directory: Path, name: str) -> Iterator[None]:
         try:
             yield
         finally:
+            path.unlink()
+
+
+@contextmanager
+def trickling(directory: Path, name: str) -> Iterator[None]:
+    """A control socket that sends an answer without end, so slowly and yet so often that its reader never gives up."""
+    path, ended = _path(directory, name), threading.Event()
+
+    def answer() -> None:
+        with suppress(OSError):  # the client has gone, or nothing is to be accepted any more
+            client, _ = listener.accept()
+            with client:
+                client.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+                while not ended.wait(0.1):
+                    client.sendall(b"x")
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(64)
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
             path.unlink()
 
 

@@ -14,7 +14,7 @@ import pexpect
 import pyte
 import pytest
 
-from tests.peers.instances import PATIENT, STATUS, TUNNEL, Facts, many, mute, published
+from tests.peers.instances import PATIENT, STATUS, TUNNEL, Facts, many, mute, published, trickling
 from tests.peers.process import scratch_directory, wait_until
 from tests.peers.program import MODULE, Forward, Serve, environment, patched
 from tests.peers.targets import echo_for_many
@@ -195,6 +195,11 @@ def test_a_process_that_does_not_answer_is_asked_again_soon_whatever_the_interva
         silent.close()
         stack.enter_context(published(directory, "db", Facts(TUNNEL)))
         seen.until_shown(TUNNEL.target)
+
+
+def test_an_answer_without_end_is_overdue_soon_whatever_the_interval(directory):
+    with trickling(directory, "db"), on_terminal(directory, "--interval", "600", program=MODULE) as seen:
+        seen.until_shown("no answer within 1 s")
 
 
 def test_a_process_that_hangs_is_shown_as_such_and_delays_no_other(directory):

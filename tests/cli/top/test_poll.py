@@ -1,6 +1,8 @@
 """Questions to several processes at the same time, of which some do not answer."""
 
 import threading
+from math import inf
+from time import monotonic
 
 import pytest
 
@@ -101,6 +103,18 @@ def test_an_answer_that_does_not_end_is_overdue(monkeypatch):
     slow = Slow()
     (answer,) = ask_all([slow], with_recent=False)
     assert answer.trouble == "no answer within 0 s"
+    slow.end.set()
+
+
+def test_when_the_next_answer_is_overdue(monkeypatch):
+    slow, poll = Slow(), Poll(lambda: None)
+    assert poll.due() == inf
+    before = monotonic()
+    poll.ask([slow], False)
+    assert before <= poll.due() - under_test.DEADLINE - under_test.GRACE <= monotonic()
+    monkeypatch.setattr(under_test, "DEADLINE", -10.0)
+    assert poll.due() == inf  # nothing to wait for: `answers` has it
+    assert [answer.name for answer in poll.answers()] == ["slow"]
     slow.end.set()
 
 

@@ -11,7 +11,7 @@ from tunnelctl.cli.top.screen import Scene, Size, picture
 from tunnelctl.cli.top.terminal import Terminal
 from tunnelctl.cli.top.view import Extent, View, press
 
-AGAIN = 2.0  # seconds until a process that gave no answer is asked again, if the interval is longer
+RETRY_SECONDS = 2.0  # seconds until a process that gave no answer is asked again, if the interval is longer
 
 
 class Live:
@@ -49,7 +49,7 @@ class Live:
                 self._retry()
             self._listen()
             extent = self._draw()
-            left = min(self._next_look, self._next_retry) - monotonic()
+            left = min(self._next_look, self._next_retry, self._poll.due()) - monotonic()
             for key in self._terminal.wait(self._interval if self._view.paused else left):
                 self._press(key, extent)
 
@@ -77,7 +77,7 @@ class Live:
             if answer.name in self._processes:
                 self._processes = listen_to(self._processes, answer)
             if answer.trouble:
-                self._next_retry = min(self._next_retry, monotonic() + AGAIN)
+                self._next_retry = min(self._next_retry, monotonic() + RETRY_SECONDS)
         if self._view.past:  # who was asked before that was shown is asked again
             short = {answer.name for answer in answers if answer.recent is None and not answer.trouble}
             self._poll.ask([instance for instance in self._running if instance.name in short], with_recent=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from math import inf
 from time import monotonic
 from typing import Protocol
 
@@ -54,6 +55,11 @@ def ask_all(instances: Sequence[Instance], with_recent: bool) -> list[Answer]:
     return [answers[instance.name] for instance in instances]
 
 
+def _due(asked: float) -> float:
+    """When the answer to a question that was asked then is overdue."""
+    return asked + DEADLINE + GRACE
+
+
 class Poll:
     """The questions that are under way. heard: called in a thread after each answer"""
 
@@ -74,6 +80,11 @@ class Poll:
         self._answers.put(ask(instance, with_recent))
         self._heard()
 
+    def due(self) -> float:
+        """Returns when the next answer will be overdue, on the monotonic clock; inf if none is awaited, or all are overdue."""
+        now = monotonic()
+        return min((when for when in map(_due, self._asked.values()) if when >= now), default=inf)
+
     def answers(self) -> list[Answer]:
         """Returns the answers that have come since the last call, and one for each process whose answer is overdue."""
         found = []
@@ -82,5 +93,5 @@ class Poll:
             del self._asked[answer.name]
             found.append(answer)
         now = monotonic()
-        late = [name for name, when in self._asked.items() if now - when > DEADLINE + GRACE]
+        late = [name for name, when in self._asked.items() if _due(when) < now]
         return [*found, *(Answer(name, now, f"no answer within {DEADLINE:g} s") for name in late)]
