@@ -2,7 +2,7 @@
 
 What is sent to FAR comes back half a round trip later as if FAR had sent it, from the same port to the same port. So a program that
 listens on NEAR is reached at FAR, over a true round trip for each handshake, window and acknowledgement. netem, which delays as
-well, is a kernel module that many a machine does not have. Exchanging the two addresses of a packet leaves its checksums right.
+well, is a kernel module that many machines lack. Exchanging the two addresses of a packet leaves its checksums right.
 """
 
 import fcntl

@@ -1,4 +1,4 @@
-"""A network of our own: a loopback interface, and nothing else that opens connections.
+"""A network of our own: a loopback interface, the line of line.py, and nothing else that opens connections.
 
 A machine that runs containers, or has run them, may track connections (netfilter), those on loopback included, and remembers each
 for two minutes after its end. A table of 262,144 was full after half a minute of short tunnels. From then on, the packets of new
@@ -39,10 +39,16 @@ def isolate() -> str:
     with socket.socket() as any_socket:
         ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
     stop_pacing()
-    return f"a namespace of its own, with loopback only; congestion control: {congestion_control()}"
+    return f"a namespace of its own; congestion control: {congestion_control()}"
+
+
+def isolated() -> bool:
+    """Whether this process is in a network of its own."""
+    return _of_the_machine is not None
 
 
 def stop_pacing() -> None:
+    """Chooses what does not pace, if the kernel permits it: `congestion_control` says what is chosen then."""
     for name in UNPACED:
         with contextlib.suppress(OSError):
             CONGESTION_CONTROL.write_text(name)

@@ -39,8 +39,8 @@ def test_every_place_of_the_page_is_filled(recorded):
     assert len(re.findall(r"\d+\.\d", lost)) >= 9
 
 
-def test_the_text_of_the_page_holds_no_measured_figure():
-    """A decimal number in it would be out of date with the next run."""
+def test_the_text_of_the_page_holds_no_ratio():
+    """A decimal number would be out of date with the next run. What was counted or measured apart from it is in whole numbers."""
     prose = re.sub(r"\{\{.*?\}\}", "", TEMPLATE.read_text())
     assert set(re.findall(r"\d+\.\d+", prose)) <= {"1.1", "1.3", "3.11", "3.12", "3.13"}  # of HTTP, of TLS, and of Python
 

@@ -2,7 +2,7 @@
  * parent that times one client. One program; a mode prints one JSON object a result and exits 0, or one line on
  * stderr and exits 1. Loopback only, every wait bounded by the alarm.
  *
- *   load proxy SIZE                    scripted CONNECT proxy and its target in one; prints its port, lives until killed.
+ *   load proxy SIZE [ADDRESS]          scripted CONNECT proxy and its target in one; prints its port, lives until killed.
  *                                      CONNECT to port 1: a banner; 2: SIZE bytes down; 3: a byte, SIZE bytes up, a byte.
  *                                      4: as many bytes down as the client asks for. 5: `e` and all that follows comes back,
  *                                      or after `p` bytes without end.
@@ -106,9 +106,11 @@ static void accept_forever(int listener, int port, long long size)
     }
 }
 
-static void proxy(long long size)
+static void proxy(long long size, const char *address)
 {
-    int listener = listen_or_die();
+    int listener = try_listen(1 + ntohl(inet_addr(address)) - INADDR_LOOPBACK, 0, 0);
+    if (listener < 0)
+        die("listen: %s", strerror(errno));
     signal(SIGCHLD, SIG_IGN);
     for (int port = PORT_BANNER; port <= PORT_KEYS; port++) {
         int target = try_listen(TARGET_HOST + port, port_of(listener), 0);
@@ -652,8 +654,8 @@ int main(int argc, char **argv)
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* nothing outlives the harness */
     signal(SIGPIPE, SIG_IGN);
     signal(SIGALRM, on_alarm);
-    if (argc == 3 && !strcmp(argv[1], "proxy"))
-        proxy(atoll(argv[2]));
+    if ((argc == 3 || argc == 4) && !strcmp(argv[1], "proxy"))
+        proxy(atoll(argv[2]), argc > 3 ? argv[3] : "127.0.0.1");
     if (argc >= 3 && !strcmp(argv[1], "leash"))
         execvp(argv[2], argv + 2);
     alarm(TIME_LIMIT);

@@ -145,7 +145,7 @@ def latencies(port: int, count: int) -> dict[str, float]:
     return {"p50": statistics.median(times), "p99": times[len(times) * 99 // 100]}
 
 
-def counts(name: str) -> bool:
+def has_known_cpu(name: str) -> bool:
     """Whether the CPU time of a program can be known: proxytunnel does not wait for its processes, so theirs is lost."""
     return name != PROXYTUNNEL
 
@@ -166,7 +166,7 @@ class Bench:
 
     def _add(self, name: str, metric: str, cpu: float, **values: float) -> None:
         """metric: that of the CPU time"""
-        self._table.add(name, **values, **({metric: cpu} if counts(name) else {}))
+        self._table.add(name, **values, **({metric: cpu} if has_known_cpu(name) else {}))
 
     def rate(self, name: str, program: proxies.Proxy) -> None:
         count, before = self._amounts.connections, program.cpu()

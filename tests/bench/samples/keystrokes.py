@@ -82,10 +82,10 @@ class Scene:
     def start(self, name: str, recipes: Mapping[str, proxies.Recipe] = proxies.RECIPES) -> proxies.Proxy:
         return self.stack.enter_context(proxies.running(self.workshop, name, recipes, lambda *_: None))
 
-    def local(self, name: str, proxy: int, goal: str) -> Way:
+    def local(self, name: str, proxy: int | str, goal: str) -> Way:
         """Through a forward, or its like, whose port leads to the target."""
         started = self.stack.enter_context(forward.running(self.workshop, name, f"127.0.0.1:{proxy}", goal, LOCAL))
-        return Way(("to", f"127.0.0.1:{started.port}"), started if forward.counts(name) else None)
+        return Way(("to", f"127.0.0.1:{started.port}"), started if forward.has_known_cpu(name) else None)
 
     def http1(self, name: str) -> Way:
         proxy = self.start(name)
