@@ -1,4 +1,4 @@
-"""The known readiness of an open file, or of a stream that is no file, and the tasks that wait for it."""
+"""The known readiness of an open file, or of a stream that is not a file, and the tasks that wait for it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _WRITABLE = _BROKEN | OUT
 
 
 class Descriptor(Waitable):
-    """A file descriptor and its known readiness; without a number, that of a stream that is no file, whose owner calls `on_event`.
+    """A file descriptor and its known readiness, or that of a stream that is not a file, whose owner calls `on_event`.
 
-    One class for both: CPython's quick access to attributes, which holds for one class at a place in the code, was lost with two.
+    One class for both: CPython's inline caches hold one class for each place in the code, and missed with two.
 
     `readable` and `writable` start out true. Code that meets EAGAIN, or a short read or write, clears them; an edge sets them
     again. `ended` stays set after FIN, an error or a hang-up: from then on a short read no longer means "empty", and the next

@@ -264,7 +264,7 @@ class Machine(FrameReader):
             self.consumed(stream, length - octets, self._now)
 
     def _check_tiny(self, octets: int, flags: int) -> None:
-        """Raises ConnectionFault if there is too much DATA as small as this. The last of a stream may be."""
+        """Raises ConnectionFault if there is too much DATA as small as this. The frame that ends a stream is exempt."""
         if not flags & frame.END_STREAM:
             self._spend(self._budgets.tiny if octets else self._budgets.empty, "too much DATA with little data")
 

@@ -62,8 +62,8 @@ class FrameReader:
     def _on_data_run(self, stream: int, payloads: list[memoryview], flags: int) -> None:
         """Handles, in place of the next three, whole frames with the same header, without padding.
 
-        Several are bulk: they have no flags, and at least TINY octets. 65,536 frames of 16 KiB make a GiB, and one read brings up
-        to 32 of them.
+        A run of more than one frame is bulk: no flags, and at least TINY octets in each. 65,536 frames of 16 KiB make a GiB, and
+        one read brings up to 32 of them.
         """
         for payload in payloads:
             self._on_data_begin(stream, len(payload), len(payload), flags)

@@ -28,8 +28,9 @@ SHARE = 4
 STEP = 256 << 10
 STEPS = 8
 
-# Round trips in which half a window is consumed where the peer waits for credit. All of its data may be consumed at once, a little
-# later than a round trip after the last credit. With 1, windows took two round trips to double, and some stayed at 256 KiB.
+# Round trips in which half a window is consumed where the window may be what limits the peer. All of its data may be consumed at
+# once, a little later than a round trip after the last credit. With 1, windows took two round trips to double, and some stayed at
+# 256 KiB. The price: a window grows while it is less than 2 * PACE times what the path holds.
 PACE = 1.5
 
 # Seconds that a turn of the event loop may take with bulk. The window has to last for as much where the round trip is shorter: over
@@ -61,7 +62,7 @@ class WindowBudget:
 
 @cache  # of the few sizes that windows have
 def step_of(size: int) -> int:
-    """The octets of credit that a window of this size is announced at."""
+    """Returns how much credit is owed before a window of this size announces it."""
     return min((size + 1) // 2, max(STEP, size // STEPS))
 
 
@@ -93,7 +94,7 @@ class ReceiveWindow:
         return increment
 
     def limits_speed(self, now: float, round_trip: float) -> bool:
-        """Whether half the window was consumed within PACE round trips, as of this announcement: the peer waits for credit."""
+        """Whether half the window was consumed within PACE round trips, as of this announcement: it may be what limits the peer."""
         if self.used * 2 < self.size:
             return False
         self.used, before, self.since = 0, self.since, now
