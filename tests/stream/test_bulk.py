@@ -478,8 +478,8 @@ RMEM_MAX = 212_992  # on many systems
     [
         (0.0, MIB, 6 * MIB, MIN_QUEUE, MIN_QUEUE),  # loopback
         (0.001, MIB, 6 * MIB, MIN_QUEUE, MIN_QUEUE),
-        (0.006, MIB, 6 * MIB, int(0.006 * BULK_RATE), int(0.006 * BULK_RATE)),
-        (0.02, MIB, 6 * MIB, int(0.02 * BULK_RATE), None),
+        (0.005, MIB, 6 * MIB, int(0.005 * BULK_RATE), int(0.005 * BULK_RATE)),
+        (0.015, MIB, 6 * MIB, int(0.015 * BULK_RATE), None),
         (0.1, MIB, 6 * MIB, None, None),  # the kernel's own growth ends earlier
         (0.0, RMEM_MAX, 6 * MIB, MIN_QUEUE, RMEM_MAX),
         (0.0016, RMEM_MAX, 6 * MIB, MIN_QUEUE, None),
@@ -488,7 +488,7 @@ RMEM_MAX = 212_992  # on many systems
         (0.0, 0, 6 * MIB, MIN_QUEUE, None),  # a limit is unknown, or both
         (0.0, MIB, 0, MIN_QUEUE, MIN_QUEUE),
         (0.0, 0, 0, MIN_QUEUE, None),
-        (0.02, 0, 0, int(0.02 * BULK_RATE), None),
+        (0.015, 0, 0, int(0.015 * BULK_RATE), None),
         (0.1, 0, 0, None, None),
     ],
 )
