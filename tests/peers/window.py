@@ -1,5 +1,7 @@
 """A program on a terminal, and the screen of that terminal as pyte emulates it."""
 
+import os
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -85,8 +87,20 @@ class Window:
         self.child.send(keys)
 
     def resize(self, columns: int, lines: int) -> None:
+        """Resizes the window while the program stands still and its output is on the screen, as on a terminal that keeps up.
+
+        A program moves up by the rows that its lines take, in the size that it knows: pictures of the old size that a busy machine
+        passes on after the new one was set would leave pieces that no program can know of.
+        """
+        self.child.kill(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.child.pid, os.WSTOPPED)
+        shown = -1
+        while shown < len(self.output):
+            shown = len(self.output)
+            self._read()
         self._screen.resize(lines, columns)
         self.child.setwinsize(lines, columns)
+        self.child.kill(signal.SIGCONT)
 
     def end(self) -> int:
         """Waits for the end of the program, and returns its status as a shell has it."""
