@@ -24,7 +24,6 @@ class Manager:
 
     def __init__(self, directory: Path) -> None:
         self._path = os.fspath(directory / "notify")
-        self._heard: list[list[str]] = []
 
     def __enter__(self) -> "Manager":
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

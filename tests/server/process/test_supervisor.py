@@ -170,13 +170,14 @@ def test_h4_a_dead_worker_is_uncounted_before_its_replacement_starts(monkeypatch
     monkeypatch.setattr(under_test, "FORGET_SECONDS", 0.01)
     monkeypatch.setattr(under_test, "FIRST_PAUSE", 0.0)
     assert shared.table.add(1, 1, 5)
-    with held(shared.lock):
-        supervisor._ended(4711, 1, 1)
-        for _ in range(3):
+    with supervisor._signals:
+        with held(shared.lock):
+            supervisor._ended(4711, 1, 1)
+            for _ in range(3):
+                supervisor._turn()
+            assert (started, shared.table.count(1)) == ([], 1)
+        while not started:
             supervisor._turn()
-        assert (started, shared.table.count(1)) == ([], 1)
-    while not started:
-        supervisor._turn()
     assert (started, shared.table.count(1)) == ([1], 0)
 
 
@@ -254,9 +255,9 @@ def test_sighup_to_one_worker_alone_replaces_it() -> None:
 
 
 def catches(pid: int, number: signal.Signals) -> bool:
-    """Whether the process has a handler for the signal (proc_pid_status(5))."""
-    (mask,) = re.findall(r"^SigCgt:\t([0-9a-f]+)$", Path(f"/proc/{pid}/status").read_text(), re.M)
-    return bool(int(mask, 16) >> number - 1 & 1)
+    """Whether the process has a handler for the signal, and does not block it (proc_pid_status(5))."""
+    masks = dict(re.findall(r"^(Sig\w+):\t([0-9a-f]+)$", Path(f"/proc/{pid}/status").read_text(), re.M))
+    return bool((int(masks["SigCgt"], 16) & ~int(masks["SigBlk"], 16)) >> number - 1 & 1)
 
 
 def test_a_hanging_worker_is_killed_if_there_is_a_watchdog(tmp_path: Path) -> None:
@@ -273,6 +274,23 @@ def test_a_hanging_worker_is_killed_if_there_is_a_watchdog(tmp_path: Path) -> No
             manager.wait_for("WATCHDOG=1")
             process.terminate()
             manager.wait_for("STOPPING=1")
+
+
+def test_a_supervisor_that_stood_still_goes_on(tmp_path: Path) -> None:
+    """Ctrl-Z and fg, a debugger, a frozen container: none of them is a signal to stop or to read files again."""
+    with Manager(tmp_path) as manager:
+        environ = {**manager.environ, "WATCHDOG_USEC": "1000000"}
+        with started(*SERVE, *LOOPBACK, "--listen", "127.0.0.1:0", "--drain", "0", env=environ) as process:
+            manager.wait_for("WATCHDOG=1")
+            process.send_signal(signal.SIGSTOP)
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.7)  # its wait of half the watchdog's time passes meanwhile
+            process.send_signal(signal.SIGCONT)
+            for _ in range(3):
+                manager.wait_for("WATCHDOG=1")
+            with Workers(process).client() as client:
+                client.send(b"NONSENSE\r\n\r\n")
+                assert client.answer().status == 400
 
 
 def test_a_second_signal_ends_the_drain_of_all_workers() -> None:

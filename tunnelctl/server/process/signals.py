@@ -1,31 +1,59 @@
-"""Waiting for blocked signals, for a limited time: sigtimedwait(2), and what macOS and OpenBSD have in its place."""
+"""Waiting for signals that are blocked at any other time.
+
+Not with sigtimedwait(2): where a stop, a debugger or a frozen control group interrupts the call past its time, CPython returns what
+happened to be in memory, which reads as a signal that nobody sent. macOS and OpenBSD have no such call.
+"""
 
 from __future__ import annotations
 
+import os
+import select
 import signal
-from collections.abc import Collection
-from math import inf
-from time import monotonic, sleep
-
-# Seconds between two looks, where there is no sigtimedwait. A timer with SIGALRM would be no better: another thread that does not
-# block that signal may get it, and the process ends.
-LOOK_SECONDS = 0.02
+from collections import deque
+from math import ceil, inf
 
 
-def wait_for_signal(signals: Collection[int], seconds: float) -> int | None:
-    """Waits for one of these signals, which must be blocked, and returns its number; None if the time passes without one.
+class BlockedSignals:
+    """Receives these signals, in place of their previous handlers, until the block ends. Only in the main thread."""
 
-    seconds: inf for any length of time
-    """
-    if seconds == inf:
-        return int(signal.sigwait(signals))
-    if hasattr(signal, "sigtimedwait"):
-        arrived = signal.sigtimedwait(signals, seconds)
-        return None if arrived is None else int(arrived.si_signo)
-    until = monotonic() + seconds
-    while not (pending := signal.sigpending() & set(signals)):
-        left = until - monotonic()
-        if left <= 0:
-            return None
-        sleep(min(left, LOOK_SECONDS))
-    return int(signal.sigwait(pending))
+    def __init__(self, *numbers: int) -> None:
+        self._numbers = numbers
+        self._arrived: deque[int] = deque()
+
+    def __enter__(self) -> BlockedSignals:
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        os.set_blocking(self._writer, False)
+        self._poll = select.poll()
+        self._poll.register(self._reader, select.POLLIN)
+        self._wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._numbers)
+        # The handler does nothing, but without one no byte would arrive in the pipe.
+        self._handlers = {number: signal.signal(number, lambda *_: None) for number in self._numbers}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Discards what has arrived, and lets later signals through to the previous handlers."""
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._numbers)
+        self.leave()
+
+    def wait(self, seconds: float) -> int | None:
+        """Waits for one of the signals, and returns its number; None if the time passes without one.
+
+        seconds: inf for any length of time
+        """
+        if not self._arrived:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, self._numbers)
+            found = self._poll.poll(None if seconds == inf else ceil(seconds * 1000))
+            signal.pthread_sigmask(signal.SIG_BLOCK, self._numbers)
+            if found:
+                self._arrived.extend(os.read(self._reader, 4096))
+        return self._arrived.popleft() if self._arrived else None
+
+    def leave(self) -> None:
+        """Gives the previous handlers back, and leaves the signals blocked: for a child, which gets none that are its parent's."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._wakeup)
+        os.close(self._reader)
+        os.close(self._writer)

@@ -26,7 +26,7 @@ from tunnelctl.server.access.limits import SharedCaps
 from tunnelctl.server.events import Listening
 from tunnelctl.server.observe.metrics import RESTARTS, SharedCounters
 from tunnelctl.server.process.shared_counters import LockTimeoutError
-from tunnelctl.server.process.signals import wait_for_signal
+from tunnelctl.server.process.signals import BlockedSignals
 from tunnelctl.status import ExitStatus
 from tunnelctl.stream.accept import STOP, close_listeners
 from tunnelctl.stream.events import Stopped
@@ -84,28 +84,25 @@ class Supervisor:
         self._worst = 0
         self._watchdog = watchdog_seconds(environ)
         # A signal that was ignored when we were started stays ignored: nohup, and a shell's `&`, shield a process that way.
-        stopping = (*STOP, *RELOAD)
-        self._signals = {signal.SIGCHLD, *(number for number in stopping if signal.getsignal(number) is not signal.SIG_IGN)}
+        heeded = (number for number in (*STOP, *RELOAD) if signal.getsignal(number) is not signal.SIG_IGN)
+        # SIGCHLD needs a handler: with the default action, macOS and the BSDs drop it, blocked or not; ignored, it would discard
+        # exit statuses.
+        self._signals = BlockedSignals(signal.SIGCHLD, *heeded)
 
     def run(self) -> int:
         """Runs the workers until the end; returns the gravest of their exit statuses, or that of SIGHUP.
 
         Waits for signals, which stay blocked: nothing interrupts this code.
         """
-        # With the default action, macOS and the BSDs drop SIGCHLD, blocked or not; ignored, it would discard exit statuses.
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
-        self._kept = [reserve(address) for address in self._bound if not address.shared]
-        for number in range(len(self._counters.rows)):
-            self._start(number)
-        for address in self._bound:
-            self._trace(Listening(str(address)))
-        notify(f"READY=1\nSTATUS=serving {', '.join(map(str, self._bound))}", self._environ)
-        while self._workers or (self._due and not self._asked):
-            self._turn()
-        while wait_for_signal(self._signals, 0) is not None:  # repeated signals, with no worker left
-            pass
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals)
+        with self._signals:  # repeated signals are dropped at the end: there is no worker left
+            self._kept = [reserve(address) for address in self._bound if not address.shared]
+            for number in range(len(self._counters.rows)):
+                self._start(number)
+            for address in self._bound:
+                self._trace(Listening(str(address)))
+            notify(f"READY=1\nSTATUS=serving {', '.join(map(str, self._bound))}", self._environ)
+            while self._workers or (self._due and not self._asked):
+                self._turn()
         self._trace(Stopped())
         return self._worst or (128 + signal.SIGHUP if self._asked[:1] == [signal.SIGHUP] else 0)
 
@@ -117,7 +114,7 @@ class Supervisor:
             wait = min(wait, self._watchdog / 2)
         if self._still_counted:
             wait = min(wait, FORGET_SECONDS)
-        if (arrived := wait_for_signal(self._signals, max(wait, 0.0))) is not None:
+        if (arrived := self._signals.wait(max(wait, 0.0))) is not None:
             self._signalled(arrived)
         if self._watchdog:
             self._kill_the_stuck()
@@ -217,6 +214,7 @@ class Supervisor:
             return
         status = int(ExitStatus.FAULT)
         try:
+            self._signals.leave()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             # The signals stay blocked until the worker is ready for them: none is lost, and none kills it before that.
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD, *([] if self._files else RELOAD)])
