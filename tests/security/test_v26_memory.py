@@ -25,6 +25,8 @@ def push(sock: socket.socket) -> int:
             pushed += sock.send(b"x" * (1 << 20))
     except TimeoutError:
         return pushed
+    finally:
+        sock.settimeout(SECONDS)
     raise AssertionError("the proxy accepted a gigabyte that the peer has not read")
 
 
