@@ -79,7 +79,7 @@ with BlockedSignals(signal.SIGHUP, signal.SIGTERM) as signals:
 
 
 def test_a_process_that_stood_still_takes_that_for_no_signal() -> None:
-    """Ctrl-Z and fg, a debugger, a frozen container: the call is interrupted, and its time has passed."""
+    """Ctrl-Z and fg, or a debugger: the wait is interrupted, and its time has passed."""
     with subprocess.Popen([sys.executable, "-c", WAITS], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"

@@ -277,7 +277,7 @@ def test_a_hanging_worker_is_killed_if_there_is_a_watchdog(tmp_path: Path) -> No
 
 
 def test_a_supervisor_that_stood_still_goes_on(tmp_path: Path) -> None:
-    """Ctrl-Z and fg, a debugger, a frozen container: none of them is a signal to stop or to read files again."""
+    """Ctrl-Z and fg, or a debugger: neither is a signal to stop or to read files again."""
     with Manager(tmp_path) as manager:
         environ = {**manager.environ, "WATCHDOG_USEC": "1000000"}
         with started(*SERVE, *LOOPBACK, "--listen", "127.0.0.1:0", "--drain", "0", env=environ) as process:

@@ -1,7 +1,7 @@
 """Waiting for signals that are blocked at any other time.
 
-Not with sigtimedwait(2): where a stop, a debugger or a frozen control group interrupts the call past its time, CPython returns what
-happened to be in memory, which reads as a signal that nobody sent. macOS and OpenBSD have no such call.
+Not with sigtimedwait(2): where a stop (SIGSTOP, Ctrl-Z) or a debugger interrupts the call and its time passes meanwhile, CPython
+returns what happened to be in memory, which reads as a signal that nobody sent. macOS and OpenBSD have no such call.
 """
 
 from __future__ import annotations
