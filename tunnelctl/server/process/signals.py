@@ -1,7 +1,7 @@
 """Waiting for signals that are blocked at any other time.
 
 Not with sigtimedwait(2): where a stop (SIGSTOP, Ctrl-Z) or a debugger interrupts the call and its time passes meanwhile, CPython
-returns what happened to be in memory, which reads as a signal that nobody sent. macOS and OpenBSD have no such call.
+returns what happened to be in memory, and the caller takes that for a signal that nobody sent. macOS and OpenBSD have no such call.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class BlockedSignals:
         return self._arrived.popleft() if self._arrived else None
 
     def leave(self) -> None:
-        """Gives the previous handlers back, and leaves the signals blocked: for a child, which gets none that are its parent's."""
+        """Gives the previous handlers back, and leaves the signals blocked. A forked child calls this: the pipe is its parent's."""
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._wakeup)
