@@ -141,11 +141,11 @@ def broken(client: Client) -> bool:
 def test_workers_that_keep_dying_end_the_server() -> None:
     with workers("--drain", "0") as serve:
         seen: set[int] = set()
-        while serve.process.poll() is None and len(seen) <= under_test.MOST_CRASHES:
-            fresh = [pid for pid in serve.pids() if pid not in seen]
-            if fresh:
-                seen.add(fresh[0])
-                os.kill(fresh[0], signal.SIGKILL)
+        while len(seen) <= under_test.MOST_CRASHES:
+            wait_until(lambda: set(serve.pids()) - seen, SECONDS, "the replacement")
+            fresh = next(pid for pid in serve.pids() if pid not in seen)
+            seen.add(fresh)
+            os.kill(fresh, signal.SIGKILL)
         assert serve.process.wait(SECONDS) == 70
         said = serve.rest()
     assert "as 10 others have in the last minute: stopping" in said
