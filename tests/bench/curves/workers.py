@@ -1,13 +1,19 @@
-"""The rate of short tunnels against the number of workers, and what the load generator takes of the same processors."""
+"""The rate of short tunnels against the number of workers, and what the load generator takes of the same processors.
+
+Once with all that the processors give, and once with a quota for each worker, which leaves room for the load generator.
+"""
 
 from pathlib import Path
 
 from tests.bench.curves.sweep import AT_ONCE, Sweep, cpu_of_children, settled_cpu
+from tests.bench.quota import join, quotas
 from tests.bench.samples import proxies
-from tests.bench.samples.proxies import Command, Proxy, Recipe
+from tests.bench.samples.proxies import Command, Proxy, Recipe, tree
 from tests.bench.workshop import Workshop
 
 WORKERS = (1, 2)
+SHARE = 0.5  # of a core, for each worker. A worker on a core of its own has the load generator use more than half of another
+LIMITED = "tunnelctl serve, half a core for each worker"
 
 
 def with_workers(count: int) -> Recipe:
@@ -19,18 +25,26 @@ def with_workers(count: int) -> Recipe:
 
 def measure(sweep: Sweep) -> None:
     for _ in sweep.rounds("workers"):
-        rates = {}
-        for count in WORKERS:
-            with sweep.excused(proxies.OURS, count), sweep.fresh(proxies.OURS, with_workers(count)) as (proxy, _start):
-                rates[count] = _rate(sweep, count, proxy)
-        if len(rates) == len(WORKERS):
-            sweep.add(proxies.OURS, WORKERS[-1], ratio=rates[WORKERS[-1]] / rates[WORKERS[0]])
+        for program in (proxies.OURS, LIMITED):
+            with sweep.excused(program):
+                rates = [_rate_of(sweep, program, count) for count in WORKERS]
+                sweep.add(program, WORKERS[-1], ratio=rates[-1] / rates[0])
 
 
-def _rate(sweep: Sweep, count: int, proxy: Proxy) -> float:
+def _rate_of(sweep: Sweep, program: str, count: int) -> float:
+    """The tunnels a second of so many workers."""
+    limited = program == LIMITED
+    with quotas(count if limited else 0, SHARE) as groups, sweep.fresh(program, with_workers(count)) as (proxy, _start):
+        # The last of the tree are the workers; a single one is the program itself.
+        for group, pid in zip(groups, tree(proxy.pid)[-count:], strict=limited):
+            join(group, pid)
+        return _rate(sweep, program, count, proxy)
+
+
+def _rate(sweep: Sweep, program: str, count: int, proxy: Proxy) -> float:
     tunnels = 4 * sweep.sizes.tunnels
     of_load, of_proxy = cpu_of_children(), settled_cpu([proxy.pid])
     seconds = sweep.workshop.sample("rate", proxy.port, tunnels, 2 * AT_ONCE)["seconds"]
     busy = {"load_busy": cpu_of_children() - of_load, "serve_busy": settled_cpu([proxy.pid]) - of_proxy}
-    sweep.add(proxies.OURS, count, tunnels_s=tunnels / seconds, **{name: cpu / seconds for name, cpu in busy.items()})
+    sweep.add(program, count, tunnels_s=tunnels / seconds, **{name: cpu / seconds for name, cpu in busy.items()})
     return tunnels / seconds

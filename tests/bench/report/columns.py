@@ -113,5 +113,5 @@ OURS = {
     "http2-tls": http2.OURS_TLS,
     "control": control.CONTROL,
     **{name: keystrokes.OURS[group] for (group, _), name in keystrokes.TABLES.items()},
-    "curve-workers": proxies.OURS,
+    "curve-workers": workers.LIMITED,
 }

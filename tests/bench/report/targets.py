@@ -82,7 +82,7 @@ TARGETS = {
         Target("beyond_ms", "start by a control socket beyond that in the clear, ms", 2, False, "number"),
         Target("start_ms", "start by a control socket, × behind TLS", 1, False, control.TLS),
     ),
-    "curve-workers": (Target("ratio@2", "tunnels/s of two workers, × one", 1.8, True, "number"),),
+    "curve-workers": (Target("ratio@2", "tunnels/s of two workers with half a core each, × one", 1.8, True, "number"),),
 }
 
 AREAS = {

@@ -1,0 +1,58 @@
+"""A CPU quota for single processes, by control groups (cgroups(7)) of version 2 or 1. Requires root, as a rule."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from tests.bench.workshop import Unavailable
+from tests.peers.process import wait_until
+
+# Short enough that what a process waits for its next period is no pause that a program beside it would notice.
+PERIOD_US = 10_000
+
+CGROUPS = Path("/sys/fs/cgroup")
+VERSION_1 = CGROUPS / "cpu"
+
+
+@contextmanager
+def quotas(count: int, share: float) -> Iterator[list[Path]]:
+    """So many groups; a process in one of them gets no more than this share of a core. What joins them ends before the block does.
+
+    Raises Unavailable where groups cannot be made.
+    """
+    with ExitStack() as stack:
+        yield [stack.enter_context(_group(f"tunnelctl-bench-{os.getpid()}-{number}", share)) for number in range(count)]
+
+
+def join(group: Path, pid: int) -> None:
+    (group / "cgroup.procs").write_text(str(pid))
+
+
+@contextmanager
+def _group(name: str, share: float) -> Iterator[Path]:
+    group = (VERSION_1 if VERSION_1.exists() else CGROUPS) / name
+    try:
+        group.mkdir()
+    except OSError as failure:
+        raise Unavailable(f"no control group: {failure}") from None
+    try:
+        _limit(group, share)
+        yield group
+    finally:
+        # A worker whose supervisor was killed ends by itself, a moment later.
+        wait_until(lambda: not (group / "cgroup.procs").read_text(), what="the end of all processes with a quota")
+        group.rmdir()
+
+
+def _limit(group: Path, share: float) -> None:
+    quota = str(int(share * PERIOD_US))
+    try:
+        if group.parent == VERSION_1:
+            (group / "cpu.cfs_period_us").write_text(str(PERIOD_US))
+            (group / "cpu.cfs_quota_us").write_text(quota)
+        else:
+            (CGROUPS / "cgroup.subtree_control").write_text("+cpu")
+            (group / "cpu.max").write_text(f"{quota} {PERIOD_US}")
+    except OSError as failure:
+        raise Unavailable(f"no CPU quota: {failure}") from None
