@@ -1,4 +1,4 @@
-"""A CPU quota for single processes, by control groups (cgroups(7)) of version 2 or 1. Requires root, as a rule."""
+"""A CPU quota for single processes, by control groups (cgroups(7)) of version 2 or 1. To make a group usually requires root."""
 
 import os
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.bench.workshop import Unavailable
 from tests.peers.process import wait_until
 
-# Short enough that what a process waits for its next period is no pause that a program beside it would notice.
+# A process that has used its share waits for the next period, so the period bounds the pauses: 5 ms with half a core.
 PERIOD_US = 10_000
 
 CGROUPS = Path("/sys/fs/cgroup")
@@ -17,7 +17,7 @@ VERSION_1 = CGROUPS / "cpu"
 
 @contextmanager
 def quotas(count: int, share: float) -> Iterator[list[Path]]:
-    """So many groups; a process in one of them gets no more than this share of a core. What joins them ends before the block does.
+    """Makes `count` groups. The process in a group gets no more than `share` of a core, and must end when the block does.
 
     Raises Unavailable where groups cannot be made.
     """

@@ -12,7 +12,7 @@ from tests.bench.samples.proxies import Command, Proxy, Recipe, tree
 from tests.bench.workshop import Workshop
 
 WORKERS = (1, 2)
-SHARE = 0.5  # of a core, for each worker. A worker on a core of its own has the load generator use more than half of another
+SHARE = 0.5  # of a core, for each worker. For a worker on a whole core, the load generator uses more than half of another
 LIMITED = "tunnelctl serve, half a core for each worker"
 
 
@@ -32,7 +32,7 @@ def measure(sweep: Sweep) -> None:
 
 
 def _rate_of(sweep: Sweep, program: str, count: int) -> float:
-    """The tunnels a second of so many workers."""
+    """Returns tunnels a second, measured with `count` workers."""
     limited = program == LIMITED
     with quotas(count if limited else 0, SHARE) as groups, sweep.fresh(program, with_workers(count)) as (proxy, _start):
         # The last of the tree are the workers; a single one is the program itself.
