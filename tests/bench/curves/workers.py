@@ -1,6 +1,6 @@
 """The rate of short tunnels against the number of workers, and what the load generator takes of the same processors.
 
-Once with all that the processors give, and once with a quota for each worker, which leaves room for the load generator.
+Measured without a quota, and then with a CPU quota for each worker, which leaves room for the load generator.
 """
 
 from pathlib import Path
@@ -33,10 +33,9 @@ def measure(sweep: Sweep) -> None:
 
 def _rate_of(sweep: Sweep, program: str, count: int) -> float:
     """Returns tunnels a second, measured with `count` workers."""
-    limited = program == LIMITED
-    with quotas(count if limited else 0, SHARE) as groups, sweep.fresh(program, with_workers(count)) as (proxy, _start):
+    with quotas(count if program == LIMITED else 0, SHARE) as groups, sweep.fresh(program, with_workers(count)) as (proxy, _start):
         # The last of the tree are the workers; a single one is the program itself.
-        for group, pid in zip(groups, tree(proxy.pid)[-count:], strict=limited):
+        for group, pid in zip(groups, tree(proxy.pid)[-count:], strict=False):
             join(group, pid)
         return _rate(sweep, program, count, proxy)
 
