@@ -296,8 +296,7 @@ def test_an_idle_tunnel_is_reset_after_the_idle_timeout() -> None:
             client.rest()
         end = proxy.wait_for_records(2)[1]
     assert (end["cause"], end["closed_by"]) == ("idle", "tunnelctl")
-    assert end["seconds"] >= BRIEF
-    assert BRIEF <= end["idle"] <= end["seconds"] + 0.05  # counted from the turn of the loop, a little earlier
+    assert BRIEF <= end["idle"] <= end["seconds"]
 
 
 # --- a client or target that leaves (see also V24 in tests/security)
@@ -401,7 +400,7 @@ def test_a_busy_tunnel_is_reset_at_the_end_of_its_lifetime() -> None:
                 client.sock.recv(1)
         end = proxy.wait_for_records(2)[1]
     assert (end["closed_by"], end["cause"], end["phase"]) == ("tunnelctl", "lifetime", "tunnel")
-    assert end["seconds"] >= 0.8 * BRIEF  # it begins with a turn of the loop, and the record with the decision in it
+    assert end["seconds"] >= BRIEF
 
 
 @pytest.mark.usefixtures("http_version")

@@ -158,6 +158,7 @@ class _Tunnel:
             if self._plain and has_passed(self._service.name, get_all(request.fields, "via")):
                 raise RefusedError(refusal.loop_detected(), "came round")
             target, early = await self._reach(request, scope)
+            record.opened = current_time()  # by the clock of the relay's limits: "idle" is never more than "seconds"
             try:
                 recorder.on_decision(record, 200, "")
                 client, client_early = await request.responder.grant()

@@ -23,7 +23,6 @@ def test_only_open_tunnels_are_kept() -> None:
     books.on_decision(refused, 403, "http_request_denied")
     assert books.open == {"1.1": account}
     assert (account.phase, refused.phases[-1][0]) == ("answer", "head")
-    assert account.opened == account.since
     assert account.phases == [], "phases must not be kept after the decision"
     books.on_end(account, GONE)
     assert books.open == {}

@@ -340,7 +340,7 @@ class LocalSession:
             tunnel.stream.abort()
             raise
         relay = Relay(self.stream, tunnel.stream, leftover, tunnel.early, shared.setup.limits)
-        begun, ended_by, cause = monotonic(), "", "drained"
+        begun, ended_by, cause = current_time(), "", "drained"  # by the clock of the relay's limits
         shared.relays.add(relay)
         self.relay, self.moved = relay, relay.moved
         shared.tunnels += 1

@@ -53,7 +53,6 @@ class Recorder:
         """Records the response to a request: 200, or the status, error type and details of a refusal."""
         record.enter("answer")
         if status == 200:
-            record.opened = record.since
             self.open[record.tunnel] = record
         if self.log is not None:
             if status == 200:
