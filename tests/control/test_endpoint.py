@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.peers.instances import PATIENT
 from tests.peers.process import free_port, wait_until
 from tests.peers.program import started
 from tests.peers.scripted import ScriptedServer, echo
@@ -343,7 +344,7 @@ def test_m5_a_fault_outside_of_a_page_ends_only_its_request(monkeypatch: pytest.
 def test_the_metrics_of_all_workers_are_summed() -> None:
     port = free_port()
     command = ["serve", "--listen", "127.0.0.1:0", "--allow", "127.0.0.1:*", "--workers", "2", "--admin", f"127.0.0.1:{port}"]
-    with ScriptedServer(echo) as target, started(*command, "--drain", "0") as process:
+    with ScriptedServer(echo) as target, started(*command, "--drain", "0", program=PATIENT) as process:
         assert process.stderr is not None
         serve = int(process.stderr.readline().decode().rpartition(":")[2])
         clients = list[Client]()

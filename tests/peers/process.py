@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -28,6 +29,7 @@ _NPM = os.path.join(sys.prefix, "npm/node_modules/.bin")
 _OUT_OF_PATH = (*_DEBIAN, os.path.dirname(sys.executable), _NPM)
 _SEARCH = os.pathsep.join([os.environ.get("PATH", ""), *_OUT_OF_PATH])
 _FIRST_PORT = 10_000  # ports below it have service names
+_given: deque[int] = deque(maxlen=100)  # the last ports from `free_port`: their callers may not have bound them yet
 READY_SECONDS = 20.0
 END_SECONDS = 20.0
 
@@ -93,6 +95,8 @@ def free_port() -> int:
     """
     while True:
         port = secrets.choice(_never_given_away())
+        if port in _given:
+            continue
         with socket.socket(socket.AF_INET6) as probe:
             probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             try:
@@ -101,6 +105,7 @@ def free_port() -> int:
                 if error.errno != errno.EADDRINUSE:
                     raise
             else:
+                _given.append(port)
                 return port
 
 

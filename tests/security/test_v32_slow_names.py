@@ -129,7 +129,7 @@ def test_a_look_up_that_never_starts_is_refused_with_429(monkeypatch: pytest.Mon
     """Not as an error of the name service: hanging lookups occupy all places of that network, so the next one never started."""
     names = Slow(monkeypatch)
     rules = "*.slow.test:*", "fast.test:*"
-    with ScriptedServer(echo) as target, Proxy(LOOPBACK, *rules, dial_timeout=BRIEF) as proxy:
+    with ScriptedServer(echo) as target, Proxy(LOOPBACK, *rules, dial_timeout=1.0) as proxy:
         stuck = [proxy.client(ATTACKER) for _ in range(LOOKUPS_OF_ONE)]
         for number, client in enumerate(stuck):
             client.send(connect_request(f"n{number}.slow.test:1"))

@@ -277,7 +277,7 @@ def test_metrics_and_the_page_of_tunnels_count_streams() -> None:
         expected = {"tunnelctl_connections 1.0", "tunnelctl_tunnels 3.0"}
         wait_until(lambda: figures() == expected, SECONDS, "the figures")
         shown = json.loads(page("/tunnels"))["tunnels"]
-        name = proxy.records()[0]["connection"]
+        name = proxy.wait_for_records(1)[0]["connection"]
         assert {(one["connection"], one["tunnel"]) for one in shown} == {(name, f"{name}.{number}") for number in (1, 3, 5)}
         for stream in streams:
             stream.reset()
@@ -390,7 +390,7 @@ def test_v23_the_head_timeout_is_not_renewed_by_frames(sent: bytes) -> None:
 
 def test_v38_a_block_that_is_never_complete_ends_the_connection_with_its_tunnels() -> None:
     """No other frame may come before its end (RFC 9113 section 6.10). The time limit is that of a head in HTTP/1.1."""
-    with ScriptedServer(until_reset) as target, Proxy(head_timeout=BRIEF) as proxy, proxy.http2() as connection:
+    with ScriptedServer(until_reset) as target, Proxy(head_timeout=1.0) as proxy, proxy.http2() as connection:
         connection.tunnel(target.authority)
         connection.send_raw(connect_frames(target.authority, 3, flags=0))
         assert connection.wait_lost() == "closed"
@@ -411,7 +411,7 @@ def test_a_connection_is_closed_once_it_has_been_idle(monkeypatch: pytest.Monkey
         assert stream.read_to_end() == b""
         assert connection.wait_lost() == "closed"
         assert connection.goaways == [GoAway(1, NO_ERROR, b"")]
-        assert [record["event"] for record in proxy.records()] == ["opened", "closed"], "that is no refusal"
+        assert [record["event"] for record in proxy.wait_for_records(2)] == ["opened", "closed"], "that is no refusal"
 
 
 def test_the_connection_idle_for_longest_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:

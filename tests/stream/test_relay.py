@@ -345,7 +345,7 @@ def test_a_target_that_stops_reading_can_still_send(tmp_path: Path) -> None:
         assert outcome[:4] == (5, 19, "right", "half-closed")
         assert isinstance(outcome.error, BrokenPipeError)
 
-    over(tmp_path, body, right=unix, limits=TimeLimits(half_closed=0.05))
+    over(tmp_path, body, right=unix, limits=TimeLimits(half_closed=0.5))
 
 
 def test_eof_after_a_failed_write_is_not_a_clean_end(tmp_path: Path) -> None:

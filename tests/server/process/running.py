@@ -1,7 +1,7 @@
 """A `serve` with two workers, run as a program."""
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,6 +45,8 @@ class Workers:
 
 
 @contextmanager
-def workers(*arguments: str, listen: str = "127.0.0.1:0", allow: bool = True) -> Iterator[Workers]:
-    with started(*SERVE, *(LOOPBACK if allow else ()), "--listen", listen, *arguments) as process:
+def workers(
+    *arguments: str, listen: str = "127.0.0.1:0", allow: bool = True, program: Sequence[str] | None = None
+) -> Iterator[Workers]:
+    with started(*SERVE, *(LOOPBACK if allow else ()), "--listen", listen, *arguments, program=program) as process:
         yield Workers(process)

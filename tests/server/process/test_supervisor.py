@@ -19,7 +19,7 @@ from tests.client.harness import TraceLog
 from tests.peers import certificates
 from tests.peers.manager import Manager
 from tests.peers.process import ended_within, opening, wait_until
-from tests.peers.program import environment, started
+from tests.peers.program import environment, patched, started
 from tests.peers.scripted import ScriptedServer, black_hole_port, echo
 from tests.server.harness import (
     SECONDS,
@@ -262,7 +262,7 @@ def catches(pid: int, number: signal.Signals) -> bool:
 
 def test_a_hanging_worker_is_killed_if_there_is_a_watchdog(tmp_path: Path) -> None:
     with Manager(tmp_path) as manager:
-        environ = {**manager.environ, "WATCHDOG_USEC": "1000000"}
+        environ = {**manager.environ, "WATCHDOG_USEC": "3000000"}  # long enough for a machine that stands still for a second
         with started(*SERVE, *LOOPBACK, "--listen", "127.0.0.1:0", "--drain", "0", env=environ) as process:
             serve = Workers(process)
             assert manager.wait_for("READY=1")[0].startswith("STATUS=serving 127.0.0.1:")
@@ -316,7 +316,8 @@ def nobody_listens(serve: Workers) -> bool:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_all_processes_counts_as_one(number: signal.Signals) -> None:
     """Ctrl-C and systemd's SIGTERM reach every process, and the first forwards the signal as well. The workers drain anyway."""
-    with ScriptedServer(echo) as target, workers("--drain", "60") as serve, serve.client() as client:
+    program = patched(f"from tunnelctl.server.process import worker; worker.DEBOUNCE_SECONDS = {SECONDS}")
+    with ScriptedServer(echo) as target, workers("--drain", "60", program=program) as serve, serve.client() as client:
         client.tunnel(target.authority)
         for pid in serve.pids():
             os.kill(pid, number)

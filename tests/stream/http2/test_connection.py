@@ -38,7 +38,7 @@ GONE = (ConnectionAbortedError, ConnectionResetError)
 @BOTH
 def test_v38_a_header_block_has_a_deadline_as_long_as_it_is_incomplete(client: bool) -> None:
     """One that was complete in time leaves none behind."""
-    seconds = 0.3
+    seconds = 0.6
 
     async def main() -> None:
         wired = Wired(client, block_seconds=seconds)
