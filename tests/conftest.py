@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.peers.events import checking
@@ -27,6 +28,10 @@ _WITHOUT_POLLER = [
 ]
 _PR_SET_CHILD_SUBREAPER = 36
 _LEAVE_SECONDS = 15.0
+
+# An example of 200 ms would be a failure otherwise, and so would any example while the machine stands still.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from tests.client.harness import (
     route_through,
     to_the_end,
 )
+from tests.peers.process import opening
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, black_hole_port, refusing_port, sample
 from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.cli.spec.messages.model import WITHOUT_TLS
@@ -574,16 +576,18 @@ def test_a_dribbled_head_does_not_extend_the_time_limit() -> None:
 def test_a_cancelled_opening_leaves_no_descriptor_open() -> None:
     """In each phase that waits on a socket; the fixture that watches every test finds what is left open."""
 
-    async def main(route: Route) -> None:
+    async def main(route: Route, begun: Callable[[], bool]) -> None:
         async with Nursery() as nursery:
             nursery.start_soon(open_tunnel, route, TraceLog())
-            await sleep(0.05)
+            while not begun():
+                await sleep(0.002)
             nursery.cancel_scope.cancel()
 
     with ScriptedServer(holds(b"HTTP/1.1 2")) as first:
-        run(main, route_through(first.authority))
+        run(main, route_through(first.authority), lambda: b"\r\n\r\n" in b"".join(first.heads))
     with black_hole_port() as port:
-        run(main, route_through(f"127.0.0.1:{port}"))
+        before = opening(port)
+        run(main, route_through(f"127.0.0.1:{port}"), lambda: opening(port) > before)
 
 
 def test_a_login_that_cannot_be_prepared_leaves_no_connection_open() -> None:

@@ -243,7 +243,7 @@ def test_a_proxy_that_stops_inside_its_head_meets_the_time_limit() -> None:
         peer.wait_gone()
 
     with ScriptedServer(script) as proxy:
-        done = connect(proxy.url, TARGET, "--timeout", "0.4")
+        done = connect(proxy.url, TARGET, "--timeout", "2")
     assert (done.returncode, done.stdout) == (75, b"")
     one_error(done.stderr, proxy)
 

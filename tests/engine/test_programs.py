@@ -96,7 +96,7 @@ steps: st.SearchStrategy[Step] = st.recursive(
 
 
 @given(steps)
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_random_program_ends_as_the_reference_predicts(clock: Clock, step: Step) -> None:
     clock.now = 1000.0
     expected: Record = {}

@@ -11,7 +11,7 @@ from tunnelctl.proto.http1.head import HeadError
 
 # For every property test here: a limited number of examples, and no deadline that a slow computer could miss.
 # No database, so that a run leaves no files.
-bounded = settings(max_examples=60, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+bounded = settings(max_examples=60, database=None, suppress_health_check=[HealthCheck.too_slow])
 
 TRAILING = b"\x00SSH-2.0-behind\r\n\r\n\n"
 

@@ -72,7 +72,7 @@ async def take(far: Any, got: bytearray, limits: list[int], turns: list[int]) ->
         number += 1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.sampled_from([tcp, unix, tls_server, http2_server, http2_server_tls, stdio_pipes, stdio_socket, stdio_sockets]),
     st.sampled_from([tcp, tcp, tls, http2_client, http2_client_tls]),
@@ -123,7 +123,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.sampled_from(
         [tcp, unix, tls_server, http2_server, http2_server_tls, stdio_pipes, stdio_socket, stdio_sockets, stdio_terminal]

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.peers.instances import PATIENT
-from tests.peers.process import free_port
 from tests.peers.program import Forward, Serve, run
-from tests.peers.scripted import ScriptedServer, echo
+from tests.peers.scripted import ScriptedServer, echo, refusing_port
 from tests.server.harness import Client
 from tunnelctl.status import ExitStatus
 
@@ -51,8 +50,9 @@ def whole(listing: bytes) -> str:
 
 def test_it_tells_of_a_proxy_that_was_bypassed_and_of_a_tunnel_that_failed(env: dict[str, str]) -> None:
     """Of a forward in the background, nobody sees the warnings."""
-    with ScriptedServer(echo) as target:
-        dead = f"http://127.0.0.1:{free_port()}"
+    held, port = refusing_port()
+    with held, ScriptedServer(echo) as target:
+        dead = f"http://127.0.0.1:{port}"
         with Forward("-x", f"{dead},direct", "-L", f"0:{target.authority}", "--name", "work", env=env) as forward:
             with Client(("127.0.0.1", forward.port)) as client:
                 assert client.echoes()
@@ -60,7 +60,7 @@ def test_it_tells_of_a_proxy_that_was_bypassed_and_of_a_tunnel_that_failed(env: 
         with Forward("-x", dead, "-L", f"0:{target.authority}", "--name", "work", env=env) as forward:
             with Client(("127.0.0.1", forward.port)) as client, suppress(ConnectionResetError):
                 assert client.rest() == b""
-            cause = f"{target.authority}: cannot connect to proxy 127.0.0.1:{dead.rpartition(':')[2]}: connection refused"
+            cause = f"{target.authority}: cannot connect to proxy 127.0.0.1:{port}: connection refused"
             assert re.search(rf" failed \d+s ago: {re.escape(cause)}$", whole(status(env=env)))
             assert json.loads(status("--json", env=env))["last_failure"]["text"] == cause
 

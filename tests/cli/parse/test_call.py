@@ -61,7 +61,7 @@ def line_of(draw, part, most):
 
 
 @given(line_of(anything, 6))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_property_the_direct_parser_agrees_with_typer(line):
     name, parts = line
     argv = [name, *(word for part in parts for word in part)]
@@ -71,7 +71,7 @@ def test_property_the_direct_parser_agrees_with_typer(line):
 
 
 @given(line_of(lambda flags: st.sampled_from(flags).flatmap(plain) if flags else st.just(["word"]), 4))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_property_plain_lines_are_accepted(line):
     name, parts = line
     argv = [name, *(word for part in parts for word in part), "word"]

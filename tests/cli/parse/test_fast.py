@@ -90,7 +90,7 @@ def test_the_short_form_is_a_host_and_a_number(line, expanded):
 
 
 @given(st.lists(anything(FLAGS), max_size=6))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_property_the_direct_parser_agrees_with_typer(parts):
     argv = ["connect", *(word for part in parts for word in part)]
     direct = directly(argv)
@@ -104,7 +104,7 @@ HARMLESS = [flag for flag in FLAGS if flag.spellings[0] not in HARMFUL]
 
 
 @given(st.lists(st.sampled_from(HARMLESS).flatmap(plain), max_size=6), st.sampled_from([["host", "22"], ["host:22"]]), st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_property_plain_valid_lines_are_accepted(parts, words, data):
     shuffled = data.draw(st.permutations([*parts, words]))
     argv = ["connect", *(word for part in shuffled for word in part)]

@@ -122,7 +122,7 @@ LINES = st.lists(
 
 
 @given(LINES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_property_both_parsers_agree_on_a_line_with_settings(tmp_path_factory: pytest.TempPathFactory, line: str) -> None:
     home = tmp_path_factory.getbasetemp() / "both"
     (home / ".config/tunnelctl").mkdir(parents=True, exist_ok=True)

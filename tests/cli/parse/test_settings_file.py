@@ -137,7 +137,7 @@ def toml(table: dict[str, Any]) -> str:
 
 
 @given(TABLES, TABLES, st.sets(st.sampled_from(sorted(VALUES))))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_property_each_key_has_the_value_of_the_nearest_level(
     tmp_path_factory: pytest.TempPathFactory, profile: dict[str, Any], defaults: dict[str, Any], typed: set[str]
 ) -> None:
@@ -353,7 +353,7 @@ def test_no_message_about_a_mistake_shows_a_password(tmp_path: Path) -> None:
 
 
 @given(st.text(st.sampled_from("[]{}defaults.profiles'\"=#\n 1,x-"), max_size=60))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_fuzz_a_file_is_read_or_is_a_settings_error(text: str) -> None:
     with suppress(SettingsError):
         parse(text.encode(), PATH)

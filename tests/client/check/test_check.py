@@ -422,7 +422,7 @@ def test_a_target_that_keeps_sending_is_reported_as_never_silent() -> None:
                     peer.send(b"tick\n")
 
     with ScriptedServer(chatter) as proxy:
-        status, found = check("--idle", "0.4", "-x", proxy.url)
+        status, found = check("--idle", "0.8", "-x", proxy.url)
     assert (status, only("finding", found)["name"], all_of("idle", "ok", found)) == (0, "never-silent", [])
 
 

@@ -311,7 +311,7 @@ def test_such_a_login_where_http_2_is_required() -> None:
 
 def test_a_prompt_suspends_the_time_limit() -> None:
     script = http2_server.require_login(BASIC, 'Basic realm="r"')
-    command = f"sleep 0.6; echo {PASSWORD}"
+    command = f"sleep 1.6; echo {PASSWORD}"
     with Http2Server(script) as server:
 
         async def test(world: Sharing) -> None:
@@ -319,7 +319,7 @@ def test_a_prompt_suspends_the_time_limit() -> None:
             assert await echoes(tunnel)
             tunnel.stream.close()
 
-        sharing(server.url, test, proxy_user=USER, password_command=command, timeout=0.5)
+        sharing(server.url, test, proxy_user=USER, password_command=command, timeout=1.5)
 
 
 # --- the proxy's limit
@@ -680,7 +680,7 @@ class Line:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(under_test, "SILENCE", 0.05)
-    monkeypatch.setattr(under_test, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(under_test, "ANSWER_SECONDS", 1.0)
 
 
 def test_the_time_to_notice_a_dead_connection_is_bounded() -> None:
@@ -719,7 +719,7 @@ def test_a_slow_target_does_not_make_a_connection_dead() -> None:
     async def test(world: Sharing) -> None:
         first = await world.open()
         await sleep(0.1)
-        timer = threading.Timer(0.8, late.set)
+        timer = threading.Timer(2.0, late.set)
         timer.start()
         second = await world.open()
         timer.join()

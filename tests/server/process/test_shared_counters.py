@@ -21,7 +21,7 @@ KEYS = st.sampled_from([1, 2, 14, 15, 17, 18, 30, 31, 33, 47, 63, 1 << 63 | 15])
 STEPS = st.lists(st.tuples(st.sampled_from("arrc"), KEYS, st.integers(0, 2)), max_size=60)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(STEPS, st.integers(1, 4))
 def test_property_a_table_counts_as_a_dictionary_does(steps: list[tuple[str, int, int]], most: int) -> None:
     table, model = SharedTable(SLOTS, 3), Counter[tuple[int, int]]()

@@ -280,7 +280,7 @@ TRANSPORT = ["turn", "block", "unblock", "write error", "lost", "failed", "give 
 ACTIONS = st.sampled_from(OURS + THEIRS + TRANSPORT)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.booleans(), st.lists(ACTIONS, max_size=10), st.integers(0, 10))
 def test_each_stream_is_told_once_that_it_is_closed(client: bool, actions: list[str], register: int) -> None:
     async def main() -> None:

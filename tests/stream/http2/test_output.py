@@ -337,4 +337,4 @@ class QueueMachine(RuleBasedStateMachine):
 
 
 def test_random_streams_lose_no_turn_and_no_byte():
-    run_state_machine_as_test(QueueMachine, settings=settings(max_examples=40, stateful_step_count=40, deadline=None))
+    run_state_machine_as_test(QueueMachine, settings=settings(max_examples=40, stateful_step_count=40))

@@ -65,7 +65,7 @@ async def exchange(tun: Tunnel, there: bytes, back: bytes, limits: list[int]) ->
     tun.target.leave()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.booleans(),
     st.sampled_from([16_384, 16_385, 65_536, 100_000]),
@@ -95,7 +95,7 @@ def test_bytes_are_the_same_with_a_window_of_almost_nothing(window: int) -> None
     go(main)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from([16_384, 16_385, 30_000, 65_526, 65_527, 65_528, 65_536, 100_000]),
     st.integers(1, 80_000),
@@ -134,7 +134,7 @@ def test_slots_become_frames_whatever_part_of_them_is_filled(frame_size: int, wi
 
 
 @given(st.lists(st.one_of(st.integers(1, 100), st.integers(1, 20_000)), max_size=20), st.lists(st.integers(1, 30_000), min_size=1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_pieces_are_the_bytes_that_have_arrived(sizes: list[int], takes: list[int]) -> None:
     async def main() -> None:
         wired = Wired()

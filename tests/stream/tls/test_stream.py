@@ -606,7 +606,7 @@ def heads(octets: bytes) -> list[int]:
     return found
 
 
-@hypothesis_settings(max_examples=60, deadline=None)
+@hypothesis_settings(max_examples=60)
 @given(st.lists(st.sampled_from([0, 1, 22, 300, 16640]), min_size=1, max_size=300), st.sampled_from([1, 3, 5, 27, 1000, FILL]))
 def test_m2_the_records_of_a_turn_are_bounded_however_they_are_cut(lengths: list[int], size: int) -> None:
     octets = b"".join(b"\x17\x03\x03" + length.to_bytes(2, "big") + bytes(length) for length in lengths)

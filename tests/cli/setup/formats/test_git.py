@@ -11,7 +11,7 @@ from tunnelctl.cli.setup.formats.model import Settings
 pytestmark = pytest.mark.peer("git")
 
 
-@limits(max_examples=30, deadline=None)
+@limits(max_examples=30)
 @given(settings(["http"], TEXTS, NAMES))
 def test_what_was_rendered_is_read_back(wanted):
     read_back(GitConfig(), wanted)

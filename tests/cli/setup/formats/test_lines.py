@@ -26,7 +26,7 @@ def test_what_was_rendered_in_a_section_is_read_back(wanted):
     read_back(Sections(), wanted)
 
 
-@limits(max_examples=15, deadline=None)
+@limits(max_examples=15)
 @pytest.mark.peer("apt-config")
 @given(settings(["Acquire::http::Proxy"]))
 def test_apt_reads_the_same(tmp_path_factory, wanted):

@@ -17,7 +17,7 @@ def test_what_was_rendered_is_read_back(form, wanted):
     read_back(form, wanted)
 
 
-@limits(max_examples=30, deadline=None)
+@limits(max_examples=30)
 @given(settings(["variable"]))
 def test_a_shell_gives_the_variable_that_value(wanted):
     (value,) = wanted.values()
