@@ -233,11 +233,11 @@ def test_the_idle_limit_aborts(tmp_path: Path) -> None:
     """T6."""
 
     async def body(tun: Tunnel, one: Any, other: Any) -> None:
-        await both_ways(one, other)
         begun = current_time()
+        await both_ways(one, other)
         with pytest.raises(ConnectionResetError):
             await tun.target.take(1)
-        assert current_time() - begun >= 0.29
+        assert current_time() - begun > 0.3
         assert await tun.outcome() == (5, 5, "", "idle", None)
 
     every_way(tmp_path, body, TimeLimits(idle=0.3))

@@ -135,7 +135,7 @@ def test_a_client_that_resets_before_its_hello_is_logged_without_a_rule(tmp_path
 
 
 def test_an_incomplete_second_hello_is_cut_after_a_time_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inspection, "HELLO_SECONDS", 0.2)
+    monkeypatch.setattr(inspection, "HELLO_SECONDS", 1.0)
     first = named(NAME)
 
     def first_only(peer: Conversation) -> None:
@@ -202,11 +202,11 @@ def test_a_server_may_speak_first_and_the_client_is_cut_by_its_reply(tmp_path: P
 
 def test_a_server_may_delay_its_request_for_a_second_hello(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The proxy holds no bytes meanwhile, so no time limit applies."""
-    monkeypatch.setattr(inspection, "HELLO_SECONDS", 0.1)
+    monkeypatch.setattr(inspection, "HELLO_SECONDS", 0.5)
 
     def slow(peer: Conversation) -> None:
         peer.read_exactly(len(named(NAME)))
-        time.sleep(0.3)
+        time.sleep(0.6)
         peer.send(server_hello(RETRY_RANDOM))
         peer.read_exactly(len(named(NAME)))
         peer.send(b"done")
@@ -215,7 +215,7 @@ def test_a_server_may_delay_its_request_for_a_second_hello(tmp_path: Path, monke
         with proxy.tunnel(f"{NAME}:{target.port}") as client:
             client.send(named(NAME))
             assert client.exactly(len(server_hello(RETRY_RANDOM))) == server_hello(RETRY_RANDOM)
-            time.sleep(0.3)
+            time.sleep(0.6)
             client.send(named(NAME))
             assert client.rest() == b"done"
         assert end_of(proxy)["cut_by"] == ""
