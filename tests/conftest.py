@@ -29,7 +29,7 @@ _WITHOUT_POLLER = [
 _PR_SET_CHILD_SUBREAPER = 36
 _LEAVE_SECONDS = 15.0
 
-# An example of 200 ms would be a failure otherwise, and so would any example while the machine stands still.
+# By default, hypothesis fails an example that takes longer than 200 ms, as any may on a machine that pauses.
 hypothesis.settings.register_profile("tests", deadline=None)
 hypothesis.settings.load_profile("tests")
 

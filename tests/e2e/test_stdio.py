@@ -340,7 +340,7 @@ def test_last_bytes_of_ssh_before_sighup_arrive_with_a_clean_end() -> None:
                 process.stdout.close()
                 process.stdin.close()
                 process.send_signal(signal.SIGHUP)
-                # Where this test was slow, the tunnel has ended by now, and the signal meets a program that is leaving.
+                # If this test was slow, the tunnel has ended by now, and SIGHUP comes while the program exits.
                 assert process.wait(AT_ONCE) in (0, -signal.SIGHUP)
                 assert process.stderr.read() == b""
     assert seen == [b"disconnected by user"] * 5

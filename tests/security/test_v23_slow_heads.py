@@ -22,7 +22,7 @@ def dribble(client: Client, data: bytes) -> bytes:
 
 def test_head_timeout_covers_the_whole_head() -> None:
     with Proxy(head_timeout=HEAD_SECONDS) as proxy:
-        begun = time.monotonic()  # before the proxy has the connection, and counts
+        begun = time.monotonic()  # before the proxy accepts the connection and starts its clock
         with proxy.client() as client:
             assert dribble(client, connect_request("target.test:443", "X: " + "x" * 1000)).startswith(b"HTTP/1.1 408 ")
             assert HEAD_SECONDS < time.monotonic() - begun < SECONDS

@@ -452,7 +452,7 @@ def test_a_half_closed_client_that_still_reads_gets_502(port: Forwarding) -> Non
 
 def test_a_unix_socket_client_that_has_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel reports its close like a reset; the server still receives what the client sent."""
-    monkeypatch.setattr(plain_http, "HALF_CLOSED_SECONDS", 2.0)  # for all that is left to do
+    monkeypatch.setattr(plain_http, "HALF_CLOSED_SECONDS", 2.0)  # the body has to reach the server within it
     monkeypatch.setattr(local_session, "HALF_CLOSED_SECONDS", 2.0)
     taken = threading.Event()
 

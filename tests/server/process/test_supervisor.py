@@ -262,7 +262,7 @@ def catches(pid: int, number: signal.Signals) -> bool:
 
 def test_a_hanging_worker_is_killed_if_there_is_a_watchdog(tmp_path: Path) -> None:
     with Manager(tmp_path) as manager:
-        environ = {**manager.environ, "WATCHDOG_USEC": "3000000"}  # long enough for a machine that stands still for a second
+        environ = {**manager.environ, "WATCHDOG_USEC": "3000000"}  # longer than a busy machine delays a heartbeat
         with started(*SERVE, *LOOPBACK, "--listen", "127.0.0.1:0", "--drain", "0", env=environ) as process:
             serve = Workers(process)
             assert manager.wait_for("READY=1")[0].startswith("STATUS=serving 127.0.0.1:")
